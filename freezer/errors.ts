@@ -1,0 +1,40 @@
+/**
+ * Why the checkpoint engine could not do something.
+ * - `cannotRun`: this machine lacks what freezing needs; the message says what.
+ * - `cannotFreeze`: the job holds something that CRIU cannot dump; the message names it.
+ * - `dumpFailed`, `restoreFailed`: CRIU failed; the message has its own last words.
+ * - `storeFailed`: the checkpoint could not be written or read; `cause` is a `StoreError`.
+ * - `diskFull`: the worker's own disk has no room for the job's files or images.
+ * - `notFound`, `corrupt`, `wrongVersion`: a checkpoint that is not there, does not verify, or is of another format.
+ * - `cpuMismatch`: this CPU lacks features that the frozen program may use.
+ * - `ended`: the job ended by itself before it could be frozen.
+ * - `cancelled`: the caller's signal aborted.
+ * - `lost`: the engine, the agent or the container went away in the middle.
+ */
+export type FreezerErrorCode =
+  | 'cannotRun'
+  | 'cannotFreeze'
+  | 'dumpFailed'
+  | 'restoreFailed'
+  | 'storeFailed'
+  | 'diskFull'
+  | 'notFound'
+  | 'corrupt'
+  | 'wrongVersion'
+  | 'cpuMismatch'
+  | 'ended'
+  | 'cancelled'
+  | 'lost';
+
+export class FreezerError extends Error {
+  override readonly name = 'FreezerError';
+  readonly code: FreezerErrorCode;
+  /** What the reader can do about it, one sentence. */
+  readonly remedy: string;
+
+  constructor(code: FreezerErrorCode, message: string, remedy: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+    this.remedy = remedy;
+  }
+}

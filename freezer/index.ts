@@ -1,0 +1,5 @@
+/** The checkpoint engine: freezes programs into a store and thaws them from there. Knows no queue. */
+export { listCheckpoints } from './checkpoint/catalogue.ts';
+export * from './errors.ts';
+export { openProcessRuntime } from './process/runtime.ts';
+export * from './runtime.ts';

@@ -1,0 +1,118 @@
+/**
+ * What a runtime does for its caller: start a program in a container, freeze it into a store, thaw it from there.
+ * One contract for every runtime.
+ */
+
+/** How a program ended: by itself, by a signal, or with its container, whose reason is then given. */
+export type ProgramEnd =
+  | { kind: 'exited'; code: number }
+  | { kind: 'killed'; signal: number }
+  | { kind: 'lost'; reason: string };
+
+export interface Program {
+  readonly command: readonly string[];
+  /** Added to PATH, HOME, LANG and what the runtime itself sets. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Refused by runtimes that have no images. */
+  readonly image?: string;
+  readonly resources?: { readonly cpus?: number | undefined; readonly memoryBytes?: number | undefined };
+}
+
+/** Where a job's checkpoints are: a store's URL and the prefix inside it that belongs to the job. */
+export interface CheckpointPlace {
+  readonly storeUrl: string;
+  /** Ends with `/`. */
+  readonly prefix: string;
+}
+
+/** A committed checkpoint. Ids are `<epoch>-<sequence>`, padded: their order is the order in which they were taken. */
+export interface CheckpointSummary {
+  readonly id: string;
+  readonly epoch: number;
+  /** When the program was stopped for it, ms since 1970. */
+  readonly frozenAt: number;
+  readonly memoryBytes: number;
+  readonly fileBytes: number;
+  /** What this checkpoint sent to the store. */
+  readonly sentBytes: number;
+  readonly logSizes: { readonly stdout: number; readonly stderr: number };
+  /** CPU features that a machine needs to thaw it. */
+  readonly cpuFeatures: readonly string[];
+}
+
+/** A step of a freeze or thaw under way. Bytes are of the job's own data, before compression. */
+export interface StepProgress {
+  readonly step: 'dumping' | 'saving files' | 'sending' | 'fetching' | 'restoring';
+  readonly doneBytes: number;
+  /** Null where it cannot be known beforehand. */
+  readonly totalBytes: number | null;
+}
+
+export interface FreezeOptions {
+  readonly place: CheckpointPlace;
+  /** The fencing epoch of the run; part of every key that is written. */
+  readonly epoch: number;
+  /** `stop`: the program is killed once the checkpoint is committed. `continue`: it goes on as soon as it has been read. */
+  readonly then: 'stop' | 'continue';
+  /** Aborting before the commit lets the program run on, and leaves no checkpoint. */
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: StepProgress) => void;
+}
+
+export interface Frozen {
+  readonly checkpoint: CheckpointSummary;
+  /** How long the program stood still; for `stop`, until the commit. */
+  readonly frozenMs: number;
+}
+
+/** A program in its container. Disposing kills the container and removes its folder. */
+export interface Run extends AsyncDisposable {
+  /** Host path of the job's workspace. */
+  readonly workspace: string;
+  /** Host paths of the log files; they only grow. */
+  readonly logs: { readonly stdout: string; readonly stderr: string };
+  /** Sizes of the logs when the run began. */
+  readonly logStart: { readonly stdout: number; readonly stderr: number };
+  /** Resolves, once, when the program has ended; never rejects. A freeze with `stop` is an end of kind `lost` ("frozen"). */
+  readonly ended: Promise<ProgramEnd>;
+  /**
+   * The container kills itself `validForMs` from now unless renewed in time, even when the caller hangs: a dead man's
+   * switch that keeps two copies of a job from making progress at once.
+   */
+  renewLease(validForMs: number): void;
+  /**
+   * Takes a checkpoint. Rejects with `FreezerError` when none was committed: the program then runs on (or has ended), and
+   * earlier checkpoints still stand.
+   */
+  freeze(options: FreezeOptions): Promise<Frozen>;
+  /** SIGKILLs the program and everything in its container; resolves when it is gone. */
+  kill(): Promise<void>;
+  /** Sends a signal (a number) to the program, for a polite end. */
+  signal(signal: number): void;
+}
+
+export interface StartOptions {
+  readonly jobId: string;
+  readonly epoch: number;
+  readonly program: Program;
+  /** Fills the empty workspace before the program starts. */
+  readonly prepareWorkspace?: (directory: string) => Promise<void>;
+  /** First term of the lease, see `Run.renewLease`. */
+  readonly leaseMs: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface ThawOptions extends Omit<StartOptions, 'prepareWorkspace'> {
+  readonly place: CheckpointPlace;
+  readonly checkpointId: string;
+  readonly onProgress?: (progress: StepProgress) => void;
+}
+
+export interface Runtime {
+  readonly name: string;
+  /** Resolves to what this machine offers, or rejects with `FreezerError` `cannotRun`, saying what is missing and what to do. */
+  check(): Promise<{ criuVersion: string; cpuFeatures: string[] }>;
+  start(options: StartOptions): Promise<Run>;
+  /** Rejects with `FreezerError` when the checkpoint cannot be read, verified or restored; nothing runs then. */
+  thaw(options: ThawOptions): Promise<Run>;
+}

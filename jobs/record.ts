@@ -1,0 +1,182 @@
+/**
+ * What is known of a job beside BullMQ's own bookkeeping: its state, who runs it, and the history of its runs.
+ *
+ * Every write of a run goes through one script that compares the run's epoch with the newest that claimed the job, so a
+ * worker that lost its job can no longer say anything about it. The same script announces the change as an event: the
+ * two cannot differ.
+ */
+import type { Redis } from 'ioredis';
+import { z } from 'zod';
+import { FloeError } from './errors.ts';
+import { EVENTS_KEPT } from './events.ts';
+import { redisKeys } from './names.ts';
+import { JobResult } from './result.ts';
+import { JobState } from './state.ts';
+
+const count = z.coerce.number().int().min(0).default(0);
+const timestamp = z.coerce.number().int().positive().nullable().default(null);
+const json = <T extends z.ZodType>(schema: T) =>
+  z
+    .string()
+    .transform((text, context) => {
+      try {
+        return JSON.parse(text) as unknown;
+      } catch {
+        context.issues.push({ code: 'custom', message: 'is not JSON', input: text });
+        return z.NEVER;
+      }
+    })
+    .pipe(schema);
+
+/** A long step under way: `step` is `uploading input`, `freezing`, `sending`, `fetching`, `thawing`, `keeping outputs`… */
+export const Progress = z.strictObject({
+  step: z.string(),
+  doneBytes: z.int().min(0),
+  totalBytes: z.int().min(0).nullable(),
+  bytesPerSecond: z.number().min(0).nullable(),
+  etaMs: z.number().min(0).nullable(),
+});
+export type Progress = z.output<typeof Progress>;
+
+/** All times are milliseconds since the epoch (1970). */
+export const JobRecord = z.object({
+  state: JobState,
+  /** The epoch of the newest run; 0 before the first. */
+  epoch: count,
+  worker: z.string().nullable().default(null),
+  submittedAt: timestamp,
+  finishedAt: timestamp,
+  /** When the owning run last renewed its lock. */
+  aliveAt: timestamp,
+  /** The newest committed checkpoint. */
+  checkpoint: z.string().nullable().default(null),
+  checkpointAt: timestamp,
+  /** CPU features that the checkpoint needs, for workers that consider thawing it. */
+  cpuFeatures: json(z.array(z.string())).nullable().default(null),
+  frozenSince: timestamp,
+  crashes: count,
+  /** Own failures of the program so far. */
+  failures: count,
+  /** The job must start from the beginning: its last attempt failed by itself. */
+  afresh: z.literal('1').nullable().default(null).transform(Boolean),
+  /** How long its program ran, frozen time excluded. */
+  ranMs: count,
+  lostMs: count,
+  progress: json(Progress).nullable().default(null),
+  cancelRequestedAt: timestamp,
+  checkpointRequestedAt: timestamp,
+  result: json(JobResult).nullable().default(null),
+});
+export type JobRecord = z.output<typeof JobRecord>;
+
+/** One stint of a job on one worker. */
+export const RunRecord = z.strictObject({
+  epoch: z.int(),
+  worker: z.string(),
+  startedAt: z.int(),
+  endedAt: z.int().nullable(),
+  /** How it ended: `frozen` for a move, `crashed` when the worker vanished, `stopped` when it was killed without a checkpoint. */
+  end: z.enum(['frozen', 'finished', 'failed', 'crashed', 'stopped', 'cancelled']).nullable(),
+  /** The checkpoint it began with; null for a start from the beginning. */
+  thawedFrom: z.string().nullable(),
+  /** Why earlier checkpoints were passed over, one sentence each. */
+  passedOver: z.array(z.string()),
+  thawMs: z.int().nullable(),
+  /** Size of each log when the run began: what earlier runs wrote beyond it was undone. */
+  logStart: z.strictObject({ stdout: z.int(), stderr: z.int() }),
+  checkpoints: z.int(),
+  /** Time that the program stood still for checkpoints. */
+  frozenMs: z.number(),
+  bytesSent: z.int(),
+  /** Work undone because the run ended without a checkpoint. */
+  lostMs: z.int(),
+});
+export type RunRecord = z.output<typeof RunRecord>;
+
+/** Fields that a run may change; null removes one. */
+export type RecordChange = Partial<Record<Exclude<keyof z.input<typeof JobRecord>, 'epoch'>, string | number | null>>;
+
+const CLAIM = `
+local owner = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
+if tonumber(ARGV[1]) <= owner then return false end
+local before = redis.call('HGETALL', KEYS[1])
+redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'worker', ARGV[2], 'aliveAt', ARGV[3])
+return before`;
+
+const WRITE = `
+local owner = redis.call('HGET', KEYS[1], 'epoch') or '0'
+if ARGV[1] ~= owner then return 0 end
+local at = 5
+for i = 1, tonumber(ARGV[4]) do
+  if ARGV[at + 1] == '' then redis.call('HDEL', KEYS[1], ARGV[at]) else redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1]) end
+  at = at + 2
+end
+if ARGV[2] ~= '' then redis.call('HSET', KEYS[2], ARGV[1], ARGV[2]) end
+if ARGV[3] ~= '' then redis.call('XADD', KEYS[3], 'MAXLEN', '~', '${EVENTS_KEPT}', '*', 'event', ARGV[3]) end
+return 1`;
+
+/** The record of a job, or null when there is no such job. */
+export async function readRecord(redis: Redis, id: string): Promise<JobRecord | null> {
+  const fields = await redis.hgetall(redisKeys.record(id));
+  return Object.keys(fields).length === 0 ? null : JobRecord.parse(fields);
+}
+
+/** The runs of a job, oldest first. */
+export async function readRuns(redis: Redis, id: string): Promise<RunRecord[]> {
+  const runs = await redis.hvals(redisKeys.runs(id));
+  return runs.map((text) => RunRecord.parse(JSON.parse(text))).sort((a, b) => a.epoch - b.epoch);
+}
+
+/** The record as one run sees it: every write carries the run's epoch. */
+export class OwnedRecord {
+  readonly id: string;
+  readonly epoch: number;
+  readonly #redis: Redis;
+
+  private constructor(redis: Redis, id: string, epoch: number) {
+    this.#redis = redis;
+    this.id = id;
+    this.epoch = epoch;
+  }
+
+  /**
+   * Makes `epoch` the owner and returns the record as the run before left it. Throws `FloeError` `lost` when this or a
+   * newer epoch has claimed the job already.
+   */
+  static async claim(redis: Redis, id: string, epoch: number, worker: string): Promise<[OwnedRecord, JobRecord]> {
+    const before = await redis.eval(CLAIM, 1, redisKeys.record(id), epoch, worker, Date.now());
+    if (!Array.isArray(before)) throw lost(id, epoch);
+    return [new OwnedRecord(redis, id, epoch), JobRecord.parse(pairs(before))];
+  }
+
+  /** Changes fields, the run's entry in the history and the event stream, in one step. Throws `lost` after a newer claim. */
+  async write(
+    change: RecordChange,
+    also: { run?: RunRecord; event?: Record<string, unknown> & { type: string } } = {},
+  ): Promise<void> {
+    const { id, epoch } = this;
+    const fields = Object.entries(change).flatMap(([field, value]) => [field, value === null ? '' : String(value)]);
+    const event = also.event ? JSON.stringify({ jobId: id, epoch, at: Date.now(), ...also.event }) : '';
+    const written = await this.#redis.eval(
+      WRITE,
+      3,
+      redisKeys.record(id),
+      redisKeys.runs(id),
+      redisKeys.events,
+      epoch,
+      also.run ? JSON.stringify(also.run) : '',
+      event,
+      fields.length / 2,
+      ...fields,
+    );
+    if (written !== 1) throw lost(id, epoch);
+  }
+}
+
+function lost(id: string, epoch: number): FloeError {
+  return new FloeError('lost', `Run ${epoch} of ${id} no longer owns the job.`, 'Nothing to do: a newer run has it.');
+}
+
+function pairs(flat: unknown[]): Record<string, unknown> {
+  return Object.fromEntries(flat.flatMap((key, at) => (at % 2 === 0 ? [[String(key), flat[at + 1]]] : [])));
+}

@@ -1,0 +1,115 @@
+/** What a user submits. One schema serves the library, the CLI, `job.yaml` and the HTTP API. */
+import { z } from 'zod';
+import { FloeError } from './errors.ts';
+
+const MINUTE_MS = 60_000;
+const UNITS: Record<string, number> = { KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 };
+
+/** A number of bytes, or a string such as `512MiB` or `1.5GiB`. */
+export const ByteSize = z.union([
+  z.int().positive(),
+  z
+    .string()
+    .regex(/^\d+(\.\d+)?(KiB|MiB|GiB|TiB)$/, 'must be bytes, or a number with KiB, MiB, GiB or TiB')
+    .transform((text) => Math.round(Number.parseFloat(text) * (UNITS[text.slice(-3)] ?? 1))),
+]);
+
+/** Pools name queues and are part of every job id. */
+export const PoolName = z
+  .string()
+  .regex(/^[a-z][a-z0-9-]{0,39}$/, 'must be 1 to 40 of a-z, 0-9 and "-", beginning with a letter');
+
+const RelativePath = z
+  .string()
+  .min(1)
+  .refine((path) => !path.startsWith('/') && !path.split('/').includes('..'), 'must stay inside the workspace');
+
+export const CheckpointPolicy = z.strictObject({
+  /** Time between periodic checkpoints, in ms; 0 for none but those at an interruption. Default 15 minutes. */
+  everyMs: z
+    .int()
+    .min(0)
+    .default(15 * MINUTE_MS),
+  /** What to do when no checkpoint of the job's can be thawed: start from the beginning, or fail. Default `afresh`. */
+  ifUnusable: z.enum(['afresh', 'fail']).default('afresh'),
+  /** How long a frozen job waits for a worker whose CPU covers its checkpoint's, in ms. Default 10 minutes. */
+  patienceMs: z
+    .int()
+    .min(0)
+    .default(10 * MINUTE_MS),
+  /** What to do once that patience is over: keep waiting, or start from the beginning. Default `wait`. */
+  ifNoWorkerFits: z.enum(['wait', 'afresh']).default('wait'),
+});
+
+/**
+ * - `command`: program and arguments; no shell in between.
+ * - `name`: for people; default the program's name.
+ * - `env`: added to a minimal environment (PATH, HOME, LANG).
+ * - `image`: container image, for workers with a container runtime; without it the job sees the worker's own system.
+ * - `pool`: which workers may run it. Default `default`.
+ * - `resources`: limits of the job: CPUs (fractions allowed) and bytes of memory. Default none.
+ * - `priority`: 0 to 1000, larger goes first. Default 0.
+ * - `attempts`: how often the program may fail by itself before the job fails. Default 1. Interruptions never count.
+ * - `backoffMs`: pause before the next attempt. Default 1 s.
+ * - `timeoutMs`: how long the program may run in total, frozen time excluded. Default 0: no limit.
+ * - `crashBudget`: how many hard crashes of workers the job survives. Default 20.
+ * - `outputs`: paths or globs inside the workspace that are kept at the end. Default everything in it.
+ */
+export const JobSpec = z.strictObject({
+  command: z
+    .array(z.string())
+    .min(1, 'must name a program')
+    .refine((words) => words[0] !== '', 'must name a program'),
+  name: z.string().min(1).max(200).optional(),
+  env: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a variable name'), z.string()).default({}),
+  image: z.string().min(1).optional(),
+  pool: PoolName.default('default'),
+  resources: z.strictObject({ cpus: z.number().positive().optional(), memoryBytes: ByteSize.optional() }).default({}),
+  priority: z.int().min(0).max(1000).default(0),
+  attempts: z.int().min(1).max(1000).default(1),
+  backoffMs: z.int().min(0).default(1000),
+  timeoutMs: z.int().min(0).default(0),
+  crashBudget: z.int().min(0).default(20),
+  checkpoint: CheckpointPolicy.prefault({}),
+  outputs: z.array(RelativePath).default(['.']),
+});
+
+/** A complete spec, defaults filled in. */
+export type JobSpec = z.output<typeof JobSpec>;
+/** What a user writes. */
+export type JobSpecInput = z.input<typeof JobSpec>;
+
+/** Parses what a user wrote. Throws `FloeError` `invalidJob`, naming each wrong field and what was given. */
+export function parseJobSpec(input: unknown): JobSpec {
+  const parsed = JobSpec.safeParse(input);
+  if (parsed.success) return parsed.data;
+  throw new FloeError(
+    'invalidJob',
+    `The job is not valid: ${explainIssues(parsed.error, input)}.`,
+    'Correct the field and submit again; `floe submit --help` lists them all.',
+  );
+}
+
+/** One clause per issue: the field, what is wrong, and the value received. */
+export function explainIssues(error: z.ZodError, input: unknown): string {
+  return error.issues
+    .map((issue) => `${fieldName(issue.path)}: ${issue.message}, got ${show(valueAt(input, issue.path))}`)
+    .join('; ');
+}
+
+function fieldName(path: readonly PropertyKey[]): string {
+  return path.length === 0 ? '(the whole)' : path.map(String).join('.');
+}
+
+function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>(
+    (at, key) => (typeof at === 'object' && at !== null ? Reflect.get(at, key) : undefined),
+    value,
+  );
+}
+
+function show(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 80 ? `${text.slice(0, 77)}…` : text;
+}

@@ -1,0 +1,28 @@
+import { defineConfig } from 'vitest/config';
+
+/**
+ * Two layers. `unit` needs nothing but Node and is for daily use. `system` works on the real parts (CRIU, Redis, an S3
+ * server, processes that get killed) and so runs its files one after the other: two cores are not shared by two freezes.
+ */
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: 'unit',
+          include: ['{jobs,producers,dashboard,workers,freezer,store,scripts}/**/*.test.ts'],
+          exclude: ['**/*.system.test.ts'],
+        },
+      },
+      {
+        test: {
+          name: 'system',
+          include: ['{jobs,producers,dashboard,workers,freezer,store,test}/**/*.system.test.ts'],
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+    ],
+  },
+});
