@@ -1,6 +1,7 @@
 /** What a user submits. One schema serves the library, the CLI, `job.yaml` and the HTTP API. */
 import { z } from 'zod';
 import { FloeError } from './errors.ts';
+import { explainIssues } from './explain.ts';
 
 const MINUTE_MS = 60_000;
 const UNITS: Record<string, number> = { KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 };
@@ -88,28 +89,4 @@ export function parseJobSpec(input: unknown): JobSpec {
     `The job is not valid: ${explainIssues(parsed.error, input)}.`,
     'Correct the field and submit again; `floe submit --help` lists them all.',
   );
-}
-
-/** One clause per issue: the field, what is wrong, and the value received. */
-export function explainIssues(error: z.ZodError, input: unknown): string {
-  return error.issues
-    .map((issue) => `${fieldName(issue.path)}: ${issue.message}, got ${show(valueAt(input, issue.path))}`)
-    .join('; ');
-}
-
-function fieldName(path: readonly PropertyKey[]): string {
-  return path.length === 0 ? '(the whole)' : path.map(String).join('.');
-}
-
-function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
-  return path.reduce<unknown>(
-    (at, key) => (typeof at === 'object' && at !== null ? Reflect.get(at, key) : undefined),
-    value,
-  );
-}
-
-function show(value: unknown): string {
-  if (value === undefined) return 'nothing';
-  const text = JSON.stringify(value) ?? String(value);
-  return text.length > 80 ? `${text.slice(0, 77)}…` : text;
 }

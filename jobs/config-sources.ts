@@ -1,0 +1,94 @@
+/** Where settings come from, and which source wins. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parse } from 'yaml';
+import { FloeError } from './errors.ts';
+import { showValue, valueAt } from './explain.ts';
+
+export interface Settings {
+  /** The winning values, nested as in `floe.yaml`. */
+  readonly values: Record<string, unknown>;
+  /** Option → its winning value as it was written. */
+  readonly given: ReadonlyMap<string, unknown>;
+  /** Option → where that value was found, for messages: `FLOE_SLOTS`, `/etc/floe/floe.yaml: worker.slots`. */
+  readonly origins: ReadonlyMap<string, string>;
+}
+
+/** Throws `FloeError` `invalidOption` for a `floe.yaml` that cannot be read, is not YAML, or has an unknown option. */
+export function collectSettings(
+  options: readonly { path: string; env: string }[],
+  sources: { flags: object; env: NodeJS.ProcessEnv; folders: readonly string[] },
+): Settings {
+  const file = readSettingsFile(sources.folders);
+  if (file) {
+    refuseUnknown(
+      file,
+      options.map((option) => option.path),
+    );
+  }
+  const values: Record<string, unknown> = {};
+  const given = new Map<string, unknown>();
+  const origins = new Map<string, string>();
+  for (const { path, env } of options) {
+    const candidates: [unknown, string][] = [
+      [valueAt(sources.flags, path.split('.')), flagName(path)],
+      [sources.env[env] || undefined, env],
+      [valueAt(file?.settings, path.split('.')), `${file?.path}: ${path}`],
+    ];
+    const winner = candidates.find(([value]) => value !== undefined && value !== null);
+    if (!winner) continue;
+    given.set(path, winner[0]);
+    origins.set(path, winner[1]);
+    place(values, path.split('.'), winner[0]);
+  }
+  return { values, given, origins };
+}
+
+/** `worker.lockDurationMs` → `--lock-duration-ms`. */
+function flagName(path: string): string {
+  const last = path.split('.').at(-1) ?? path;
+  return `--${last.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+function place(target: Record<string, unknown>, [first = '', second]: string[], value: unknown): void {
+  if (second === undefined) target[first] = value;
+  else target[first] = { ...(target[first] as object | undefined), [second]: value };
+}
+
+interface SettingsFile {
+  readonly path: string;
+  readonly settings: unknown;
+}
+
+function readSettingsFile(folders: readonly string[]): SettingsFile | null {
+  for (const folder of folders) {
+    const path = join(folder, 'floe.yaml');
+    try {
+      return { path, settings: parse(readFileSync(path, 'utf8')) ?? {} };
+    } catch (cause) {
+      if (cause instanceof Error && 'code' in cause && (cause.code === 'ENOENT' || cause.code === 'ENOTDIR')) continue;
+      const reason = cause instanceof Error ? cause.message.split('\n')[0] : String(cause);
+      throw new FloeError('invalidOption', `${path}: ${reason}`, 'Correct the file or its permissions.', { cause });
+    }
+  }
+  return null;
+}
+
+function refuseUnknown(file: SettingsFile, known: readonly string[]): void {
+  const unknown = leaves(file.settings, known).filter((path) => !known.includes(path));
+  if (unknown.length === 0) return;
+  throw new FloeError(
+    'invalidOption',
+    `${file.path}: there is no option ${unknown.map((path) => showValue(path)).join(', ')}.`,
+    'Correct it; `floe config` lists every option.',
+  );
+}
+
+/** The paths of what is set; a value that should be a group of options, but is none, counts as a path itself. */
+function leaves(value: unknown, known: readonly string[], prefix = ''): string[] {
+  const isGroup = typeof value === 'object' && value !== null && !Array.isArray(value) && !known.includes(prefix);
+  if (!isGroup) return prefix === '' ? ['(the whole file)'] : [prefix];
+  return Object.entries(value).flatMap(([key, inner]) =>
+    leaves(inner, known, prefix === '' ? key : `${prefix}.${key}`),
+  );
+}

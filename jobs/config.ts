@@ -1,0 +1,224 @@
+/**
+ * Configuration: flags > environment > `floe.yaml` (in the working folder, else in /etc/floe) > defaults. One schema; its
+ * descriptions are what `floe config` prints, so an option is documented where it is declared.
+ */
+import { availableParallelism, homedir, hostname } from 'node:os';
+import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { z } from 'zod';
+import { collectSettings, type Settings } from './config-sources.ts';
+import { FloeError } from './errors.ts';
+import { showValue } from './explain.ts';
+import { PoolName } from './spec.ts';
+
+/** An integer, as a number or in digits; the range is part of the message. */
+function integer(min: number, max = Number.MAX_SAFE_INTEGER) {
+  const message = `must be an integer ${max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`}`;
+  const digits = (value: unknown) => (typeof value === 'string' && /^\d{1,15}$/.test(value) ? Number(value) : value);
+  return z.preprocess(digits, z.int(message).min(min, message).max(max, message));
+}
+
+/** A list, or words with commas between them. */
+function list<T extends z.ZodType>(entry: T) {
+  const split = (value: unknown) => (typeof value === 'string' ? value.split(',').map((word) => word.trim()) : value);
+  return z.preprocess(split, z.array(entry).min(1, 'must name at least one'));
+}
+
+const text = z.string('must be text').min(1, 'must not be empty');
+const oneOf = <const T extends readonly string[]>(words: T) => z.enum(words, `must be one of ${words.join(', ')}`);
+
+const redisUrl = text.regex(
+  /^(rediss?:\/\/\S+|unix:\/\/\/.+)$/,
+  'must be redis://[user:password@]host[:port][/database], rediss://… or unix:///path/of/socket',
+);
+const storeUrl = text.regex(/^(s3:\/\/[^/]+|file:\/\/\/)/, 'must be s3://bucket[/prefix] or file:///folder');
+
+/** Each option has its environment variable, its meaning and unit, and its default in words. */
+const option = <T extends z.ZodType>(schema: T, env: string, description: string, byDefault: string) =>
+  schema.optional().meta({ env, description, byDefault });
+
+const WorkerOptions = z.strictObject({
+  name: option(text.max(100), 'FLOE_WORKER_NAME', 'Name of this worker, unique in the fleet.', 'the host name'),
+  pools: option(list(PoolName), 'FLOE_POOLS', 'Pools whose jobs it takes, in that order.', 'default'),
+  slots: option(integer(1, 1000), 'FLOE_SLOTS', 'Jobs that it runs at once.', 'number of cores'),
+  lockDurationMs: option(
+    integer(1000),
+    'FLOE_LOCK_DURATION_MS',
+    'How long a job stays with a worker that no longer says anything, ms.',
+    '30000',
+  ),
+  stopMarginMs: option(
+    integer(0),
+    'FLOE_STOP_MARGIN_MS',
+    'A worker that cannot renew a lock kills the job this long before the lock expires, ms.',
+    '5000',
+  ),
+  noticeSource: option(
+    oneOf(['auto', 'ec2', 'none']),
+    'FLOE_NOTICE_SOURCE',
+    'Where word of an interruption comes from: `ec2` is the instance metadata service, `auto` finds out.',
+    'auto',
+  ),
+  noticePollMs: option(integer(100), 'FLOE_NOTICE_POLL_MS', 'Time between two looks for a notice, ms.', '2000'),
+  graceMs: option(
+    integer(0),
+    'FLOE_GRACE_MS',
+    'Time that SIGTERM leaves to freeze the jobs and give them back, ms.',
+    '110000',
+  ),
+});
+
+const DashboardOptions = z.strictObject({
+  host: option(text, 'FLOE_DASHBOARD_HOST', 'Address that the dashboard listens on.', '127.0.0.1'),
+  port: option(integer(0, 65_535), 'FLOE_DASHBOARD_PORT', 'Port of the dashboard; 0 for any free one.', '3000'),
+  password: option(text, 'FLOE_DASHBOARD_PASSWORD', 'Password of the user `admin`.', 'generated and printed'),
+  readOnlyPassword: option(
+    text,
+    'FLOE_DASHBOARD_READ_ONLY_PASSWORD',
+    'Password of the user `viewer`, who can look but change nothing.',
+    'no such user',
+  ),
+});
+
+const Options = z.strictObject({
+  redisUrl: option(redisUrl, 'FLOE_REDIS_URL', 'Redis or Valkey, 6.2 or newer.', 'a server of its own, under stateDir'),
+  store: option(storeUrl, 'FLOE_STORE', 'Where inputs, checkpoints, logs and outputs live.', 'file://<stateDir>/store'),
+  stateDir: option(
+    text,
+    'FLOE_STATE_DIR',
+    'Folder for what this machine keeps.',
+    '/var/lib/floe for root, else $XDG_STATE_HOME/floe or ~/.local/state/floe',
+  ),
+  toolbox: option(
+    text,
+    'FLOE_TOOLBOX',
+    'Folder with CRIU and the supervisor.',
+    '$FLOE_SETUP_DIR/toolbox or /var/lib/floe/setup/toolbox',
+  ),
+  logLevel: option(
+    oneOf(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']),
+    'FLOE_LOG_LEVEL',
+    'How much the daemons log.',
+    'info',
+  ),
+  worker: WorkerOptions.prefault({}),
+  dashboard: DashboardOptions.prefault({}),
+});
+type Options = z.output<typeof Options>;
+
+/** Every option with its value. Durations are in ms; `redisUrl` null means the embedded server. */
+export interface Config {
+  readonly redisUrl: string | null;
+  readonly store: string;
+  readonly stateDir: string;
+  readonly toolbox: string;
+  readonly logLevel: NonNullable<Options['logLevel']>;
+  readonly worker: Required<{ [K in keyof Options['worker']]: NonNullable<Options['worker'][K]> }>;
+  readonly dashboard: {
+    readonly host: string;
+    readonly port: number;
+    readonly password: string | null;
+    readonly readOnlyPassword: string | null;
+  };
+}
+
+export interface ConfigSources {
+  /** Options given by the caller, as in `floe.yaml`; an undefined one counts as not given. */
+  readonly flags?: object;
+  /** Default `process.env`. */
+  readonly env?: NodeJS.ProcessEnv;
+  /** Folders where `floe.yaml` is looked for; the first that has one counts. Default the working folder, /etc/floe. */
+  readonly folders?: readonly string[];
+}
+
+/** Throws `FloeError` `invalidOption`, which names where the bad value came from and what it was. */
+export function loadConfig(sources: ConfigSources = {}): Config {
+  const env = sources.env ?? process.env;
+  const settings = collectSettings(OPTION_LIST, {
+    flags: sources.flags ?? {},
+    env,
+    folders: sources.folders ?? [process.cwd(), '/etc/floe'],
+  });
+  const parsed = Options.safeParse(settings.values);
+  if (!parsed.success) throw invalid(parsed.error, settings);
+  const config = withDefaults(parsed.data, env);
+  const { stopMarginMs, lockDurationMs } = config.worker;
+  if (stopMarginMs >= lockDurationMs) {
+    const origin = settings.origins.get('worker.stopMarginMs') ?? settings.origins.get('worker.lockDurationMs') ?? '';
+    throw invalidOption(
+      `${origin}: stopMarginMs (${stopMarginMs}) must be less than lockDurationMs (${lockDurationMs}).`,
+    );
+  }
+  return config;
+}
+
+function withDefaults(options: Options, env: NodeJS.ProcessEnv): Config {
+  const stateDir = resolve(options.stateDir ?? defaultStateDir(env));
+  const { worker, dashboard } = options;
+  return {
+    redisUrl: options.redisUrl ?? null,
+    store: options.store ?? pathToFileURL(join(stateDir, 'store')).href,
+    stateDir,
+    toolbox: resolve(options.toolbox ?? join(env.FLOE_SETUP_DIR || '/var/lib/floe/setup', 'toolbox')),
+    logLevel: options.logLevel ?? 'info',
+    worker: {
+      name: worker.name ?? hostname(),
+      pools: worker.pools ?? ['default'],
+      slots: worker.slots ?? availableParallelism(),
+      lockDurationMs: worker.lockDurationMs ?? 30_000,
+      stopMarginMs: worker.stopMarginMs ?? 5000,
+      noticeSource: worker.noticeSource ?? 'auto',
+      noticePollMs: worker.noticePollMs ?? 2000,
+      graceMs: worker.graceMs ?? 110_000,
+    },
+    dashboard: {
+      host: dashboard.host ?? '127.0.0.1',
+      port: dashboard.port ?? 3000,
+      password: dashboard.password ?? null,
+      readOnlyPassword: dashboard.readOnlyPassword ?? null,
+    },
+  };
+}
+
+function defaultStateDir(env: NodeJS.ProcessEnv): string {
+  if (process.getuid?.() === 0) return '/var/lib/floe';
+  return join(env.XDG_STATE_HOME || join(homedir(), '.local', 'state'), 'floe');
+}
+
+/** One option as `floe config` and the documentation show it. */
+export interface OptionDescription {
+  /** As in `floe.yaml`: `worker.slots`. */
+  readonly path: string;
+  readonly env: string;
+  readonly description: string;
+  readonly byDefault: string;
+}
+
+const Described = z.object({ env: z.string(), description: z.string(), byDefault: z.string() });
+
+function describe(shape: z.core.$ZodShape, prefix = ''): OptionDescription[] {
+  return Object.entries(shape).flatMap(([key, schema]) => {
+    const described = Described.safeParse(z.globalRegistry.get(schema));
+    if (described.success) return [{ path: `${prefix}${key}`, ...described.data }];
+    return describe(NESTED[key]?.shape ?? {}, `${prefix}${key}.`);
+  });
+}
+
+const NESTED: Record<string, z.ZodObject> = { worker: WorkerOptions, dashboard: DashboardOptions };
+
+/** All options, in the order of the schema. */
+export const OPTION_LIST: readonly OptionDescription[] = describe(Options.shape);
+
+function invalid(error: z.ZodError, settings: Settings): FloeError {
+  const clauses = error.issues.map((issue) => {
+    const path = issue.path.map(String);
+    // An issue inside a list belongs to the option that holds the list.
+    const option = OPTION_LIST.find((each) => `${path.join('.')}.`.startsWith(`${each.path}.`))?.path ?? path.join('.');
+    return `${settings.origins.get(option) ?? option}: ${issue.message}, got ${showValue(settings.given.get(option))}`;
+  });
+  return invalidOption(`${clauses.join('; ')}.`);
+}
+
+function invalidOption(message: string): FloeError {
+  return new FloeError('invalidOption', message, 'Correct it; `floe config` lists every option and its default.');
+}

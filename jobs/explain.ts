@@ -1,0 +1,28 @@
+/** Messages about bad input: which field, what is wrong with it, and what was given. */
+import type { z } from 'zod';
+
+/** One clause per issue: the field, what is wrong, and the value received. */
+export function explainIssues(error: z.ZodError, input: unknown): string {
+  return error.issues
+    .map((issue) => `${fieldName(issue.path)}: ${issue.message}, got ${showValue(valueAt(input, issue.path))}`)
+    .join('; ');
+}
+
+function fieldName(path: readonly PropertyKey[]): string {
+  return path.length === 0 ? '(the whole)' : path.map(String).join('.');
+}
+
+/** What is at `path` inside `value`; undefined when there is nothing. */
+export function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>(
+    (at, key) => (typeof at === 'object' && at !== null ? Reflect.get(at, key) : undefined),
+    value,
+  );
+}
+
+/** A value in at most 80 characters. */
+export function showValue(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 80 ? `${text.slice(0, 77)}…` : text;
+}
