@@ -28,6 +28,8 @@ export function poolOfJobId(id: string): string {
 export const redisKeys = {
   /** Set of the pools that ever had a job. */
   pools: `${QUEUE_PREFIX}:pools`,
+  /** Sorted set of job ids by the time of their submission, see list.ts. */
+  jobs: `${QUEUE_PREFIX}:jobs`,
   /** Hash: the job's record, see record.ts. */
   record: (id: string) => `${QUEUE_PREFIX}:job:${id}`,
   /** Hash: epoch → JSON of a finished or current run, see record.ts. */

@@ -2,6 +2,7 @@
 import { type ConnectionOptions, type JobsOptions, Queue } from 'bullmq';
 import { z } from 'zod';
 import { QUEUE_PREFIX } from './names.ts';
+import { FINISHED_KEPT_MS } from './record.ts';
 import { JobSpec } from './spec.ts';
 
 export const JobData = z.object({
@@ -19,9 +20,9 @@ export function openQueue(pool: string, connection: ConnectionOptions): Queue<Jo
 /** BullMQ counts priorities downwards from 1, with 0 in front of all; ours count upwards from 0. */
 const HIGHEST = 1001;
 
-/** `keepFinishedMs`: how long finished jobs stay listed. Default 7 days. */
-export function queueOptions(id: string, spec: JobSpec, keepFinishedMs = 7 * 24 * 3_600_000): JobsOptions {
-  const keep = { age: Math.ceil(keepFinishedMs / 1000), count: 10_000 };
+/** A finished job stays listed as long as its record is kept. */
+export function queueOptions(id: string, spec: JobSpec): JobsOptions {
+  const keep = { age: FINISHED_KEPT_MS / 1000, count: 10_000 };
   return {
     jobId: id,
     priority: HIGHEST - spec.priority,

@@ -9,7 +9,7 @@ import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { FloeError } from './errors.ts';
 import { EVENTS_KEPT } from './events.ts';
-import { redisKeys } from './names.ts';
+import { poolOfJobId, redisKeys } from './names.ts';
 import { JobResult } from './result.ts';
 import { JobState } from './state.ts';
 
@@ -41,6 +41,8 @@ export type Progress = z.output<typeof Progress>;
 /** All times are milliseconds since the epoch (1970). */
 export const JobRecord = z.object({
   state: JobState,
+  /** For people: the spec's name, or the program's. */
+  name: z.string().default(''),
   /** The epoch of the newest run; 0 before the first. */
   epoch: count,
   worker: z.string().nullable().default(null),
@@ -96,6 +98,22 @@ export type RunRecord = z.output<typeof RunRecord>;
 /** Fields that a run may change; null removes one. */
 export type RecordChange = Partial<Record<Exclude<keyof z.input<typeof JobRecord>, 'epoch'>, string | number | null>>;
 
+/** How long record and runs of a finished job are kept. */
+export const FINISHED_KEPT_MS = 7 * 24 * 3_600_000;
+/** How long Redis keeps the log of a finished job, for those who still read it there; the store has it for longer. */
+export const FINISHED_LOG_KEPT_MS = 3_600_000;
+
+/** Lua: lets what Redis holds of a job expire; for scripts whose KEYS are the record, the runs, the events. */
+const EXPIRE = `
+local function expire()
+  for _, epoch in ipairs(redis.call('HKEYS', KEYS[2])) do
+    redis.call('PEXPIRE', KEYS[1] .. ':log:' .. epoch, ${FINISHED_LOG_KEPT_MS})
+  end
+  redis.call('PEXPIRE', KEYS[1], ${FINISHED_KEPT_MS})
+  redis.call('PEXPIRE', KEYS[2], ${FINISHED_KEPT_MS})
+end
+local function isFinal(state) return state == 'succeeded' or state == 'failed' or state == 'cancelled' end`;
+
 const CLAIM = `
 local owner = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
 if tonumber(ARGV[1]) <= owner then return false end
@@ -103,7 +121,7 @@ local before = redis.call('HGETALL', KEYS[1])
 redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'worker', ARGV[2], 'aliveAt', ARGV[3])
 return before`;
 
-const WRITE = `
+const WRITE = `${EXPIRE}
 local owner = redis.call('HGET', KEYS[1], 'epoch') or '0'
 if ARGV[1] ~= owner then return 0 end
 local at = 5
@@ -113,7 +131,18 @@ for i = 1, tonumber(ARGV[4]) do
 end
 if ARGV[2] ~= '' then redis.call('HSET', KEYS[2], ARGV[1], ARGV[2]) end
 if ARGV[3] ~= '' then redis.call('XADD', KEYS[3], 'MAXLEN', '~', '${EVENTS_KEPT}', '*', 'event', ARGV[3]) end
+if isFinal(redis.call('HGET', KEYS[1], 'state')) then expire() end
 return 1`;
+
+const END = `${EXPIRE}
+local state = redis.call('HGET', KEYS[1], 'state')
+if not state or isFinal(state) then return state end
+redis.call('HINCRBY', KEYS[1], 'epoch', 1)
+redis.call('HSET', KEYS[1], 'state', ARGV[1], 'finishedAt', ARGV[2], 'result', ARGV[3])
+redis.call('HDEL', KEYS[1], 'worker', 'progress', 'frozenSince')
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', '${EVENTS_KEPT}', '*', 'event', ARGV[4])
+expire()
+return ARGV[1]`;
 
 /** The record of a job, or null when there is no such job. */
 export async function readRecord(redis: Redis, id: string): Promise<JobRecord | null> {
@@ -125,6 +154,53 @@ export async function readRecord(redis: Redis, id: string): Promise<JobRecord | 
 export async function readRuns(redis: Redis, id: string): Promise<RunRecord[]> {
   const runs = await redis.hvals(redisKeys.runs(id));
   return runs.map((text) => RunRecord.parse(JSON.parse(text))).sort((a, b) => a.epoch - b.epoch);
+}
+
+/** Writes the records of jobs that are about to be queued, and announces them. */
+export async function createRecords(redis: Redis, jobs: readonly { id: string; name: string }[]): Promise<void> {
+  const now = Date.now();
+  const steps = redis.multi();
+  for (const { id, name } of jobs) {
+    const event = { jobId: id, epoch: 0, at: now, type: 'submitted' };
+    steps
+      .hset(redisKeys.record(id), { state: 'queued', name, submittedAt: now })
+      .zadd(redisKeys.jobs, now, id)
+      .sadd(redisKeys.pools, poolOfJobId(id))
+      .xadd(redisKeys.events, 'MAXLEN', '~', EVENTS_KEPT, '*', 'event', JSON.stringify(event));
+  }
+  await steps.exec();
+}
+
+/** Forgets jobs that could not be queued. */
+export async function removeRecords(redis: Redis, ids: readonly string[]): Promise<void> {
+  await redis
+    .multi()
+    .del(...ids.map(redisKeys.record))
+    .zrem(redisKeys.jobs, ...ids)
+    .exec();
+}
+
+/**
+ * Ends a job that is in no queue any more and so can have no further run. The epoch rises, which shuts out a
+ * run that does not know yet that it lost the job. Resolves to the job's state: the result's outcome, or the end that the job had already.
+ */
+export async function endWithoutRun(redis: Redis, result: JobResult): Promise<JobState> {
+  const id = result.jobId;
+  const now = Date.now();
+  const message = result.reason?.message ?? '';
+  const event = { jobId: id, epoch: result.epoch, at: now, type: result.outcome, message };
+  const state = await redis.eval(
+    END,
+    3,
+    redisKeys.record(id),
+    redisKeys.runs(id),
+    redisKeys.events,
+    result.outcome,
+    now,
+    JSON.stringify(result),
+    JSON.stringify(event),
+  );
+  return JobState.parse(state);
 }
 
 /** The record as one run sees it: every write carries the run's epoch. */
