@@ -129,7 +129,7 @@ for i = 1, tonumber(ARGV[4]) do
   if ARGV[at + 1] == '' then redis.call('HDEL', KEYS[1], ARGV[at]) else redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1]) end
   at = at + 2
 end
-if ARGV[2] ~= '' then redis.call('HSET', KEYS[2], ARGV[1], ARGV[2]) end
+if ARGV[2] ~= '' then redis.call('HSET', KEYS[2], cjson.decode(ARGV[2]).epoch, ARGV[2]) end
 if ARGV[3] ~= '' then redis.call('XADD', KEYS[3], 'MAXLEN', '~', '${EVENTS_KEPT}', '*', 'event', ARGV[3]) end
 if isFinal(redis.call('HGET', KEYS[1], 'state')) then expire() end
 return 1`;
@@ -225,7 +225,10 @@ export class OwnedRecord {
     return [new OwnedRecord(redis, id, epoch), JobRecord.parse(pairs(before))];
   }
 
-  /** Changes fields, the run's entry in the history and the event stream, in one step. Throws `lost` after a newer claim. */
+  /**
+   * Changes fields, an entry of the history (this run's, or that of the run before, which vanished) and the event
+   * stream, in one step. Throws `lost` after a newer claim.
+   */
   async write(
     change: RecordChange,
     also: { run?: RunRecord; event?: Record<string, unknown> & { type: string } } = {},
