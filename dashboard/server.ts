@@ -1,0 +1,131 @@
+/** Puts the dashboard together and listens. */
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import express, { type Express, type RequestHandler } from 'express';
+import type { Redis } from 'ioredis';
+import { type Logger, pino } from 'pino';
+import { asRedisError, connectRedis, FloeError, type RedisConfig } from '../jobs/index.ts';
+import { actionRoutes } from './actions.ts';
+import { assetRoutes } from './assets.ts';
+import { BOARD_PATH, boardRoutes } from './board.ts';
+import { answerFailures, answerInTime, notFound } from './failures.ts';
+import { loginRoutes } from './loginRoutes.ts';
+import { pageRoutes, type ReadableStore } from './pages.ts';
+import { Pools } from './pools.ts';
+import { requireOperator, requireSameOrigin, requireSession, securityHeaders } from './security.ts';
+import { Passwords, Sessions } from './session.ts';
+
+export interface DashboardOptions extends RedisConfig {
+  /** Where inputs and outputs are. Stays the caller's to close. */
+  store: ReadableStore;
+  /** Default 127.0.0.1. */
+  host?: string | undefined;
+  /** Default 0: any free one. */
+  port?: number | undefined;
+  /** Operators' password. Default: generated. */
+  password?: string | undefined;
+  /** Default: nobody can log in read-only. */
+  readOnlyPassword?: string | undefined;
+  /** One reverse proxy in front says who asks (`X-Forwarded-For`). Default false: nobody is believed. */
+  trustProxy?: boolean | undefined;
+  /** Default: silent. */
+  log?: Logger | undefined;
+}
+
+export interface Dashboard extends AsyncDisposable {
+  /** `http://host:port`, without a slash at the end. */
+  readonly url: string;
+  /** The operators' password when it was generated; undefined when it was given. */
+  readonly password: string | undefined;
+  close(): Promise<void>;
+}
+
+/**
+ * Resolves once it answers. Throws `FloeError`: `invalidOption` for passwords that cannot be used or an address that cannot
+ * be listened on, `redisUnreachable` or `redisRefused`. A Redis that goes away later is waited for, with a page that says so.
+ */
+export async function startDashboard(options: DashboardOptions): Promise<Dashboard> {
+  const log = options.log ?? pino({ level: 'silent' });
+  const passwords = new Passwords(options);
+  const redis = await connectRedis(options, { whenLost: 'fail' });
+  // Every queue listens on the one connection, and there may be many pools.
+  redis.setMaxListeners(0);
+  redis.on('error', (error) => log.warn({ err: error }, 'the connection to Redis failed'));
+  const pools = new Pools(redis, (error) => log.debug({ err: error }, 'a queue lost its connection'));
+  const server = createServer(buildApp({ options, log, passwords, redis, pools }));
+  const close = async () => {
+    await closeServer(server);
+    await pools[Symbol.asyncDispose]();
+    redis.disconnect();
+  };
+  try {
+    const url = await listen(server, options.host ?? '127.0.0.1', options.port ?? 0);
+    return { url, password: passwords.generated, close, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    redis.disconnect();
+    throw error;
+  }
+}
+
+function buildApp(parts: {
+  options: DashboardOptions;
+  log: Logger;
+  passwords: Passwords;
+  redis: Redis;
+  pools: Pools;
+}): Express {
+  const { options, log, passwords, redis, pools } = parts;
+  const sessions = new Sessions();
+  const app = express();
+  app.disable('x-powered-by');
+  app.set('trust proxy', options.trustProxy ? 1 : false);
+  app.use(securityHeaders(BOARD_PATH), answerInTime());
+  app.get('/healthz', health(redis));
+  app.use('/assets', assetRoutes());
+  app.use(requireSameOrigin, loginRoutes(passwords, sessions));
+  app.use(requireSession(sessions), requireOperator);
+  app.use(pageRoutes(redis, pools, options.store), actionRoutes(redis));
+  app.use(BOARD_PATH, boardRoutes(redis, pools));
+  app.use(notFound, answerFailures(log));
+  return app;
+}
+
+/** For load balancers and orchestrators, so without a login, and without saying more than whether it works. */
+function health(redis: Redis): RequestHandler {
+  return async (_request, response) => {
+    try {
+      await redis.ping();
+      response.json({ ok: true });
+    } catch (error) {
+      const known = asRedisError(error, null);
+      if (known === null) throw error;
+      response.status(503).json({ ok: false, reason: known.code });
+    }
+  };
+}
+
+async function listen(server: Server, host: string, port: number): Promise<string> {
+  server.listen(port, host);
+  try {
+    await once(server, 'listening');
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new FloeError(
+      'invalidOption',
+      `The dashboard cannot listen on ${host}:${port}: ${reason}.`,
+      'Choose another host or port; port 0 takes any free one.',
+      { cause: error },
+    );
+  }
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new FloeError('internal', 'No address.', 'Report this.');
+  return `http://${host.includes(':') ? `[${host}]` : host}:${address.port}`;
+}
+
+async function closeServer(server: Server): Promise<void> {
+  if (!server.listening) return;
+  const closed = once(server, 'close');
+  server.close();
+  server.closeAllConnections();
+  await closed;
+}

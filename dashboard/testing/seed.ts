@@ -1,0 +1,81 @@
+/** Puts jobs, runs and workers in Redis the way that producers and workers do, through the contract alone. */
+import type { Redis } from 'ioredis';
+import {
+  announceWorker,
+  appendLog,
+  JobData,
+  type JobSpecInput,
+  newJobId,
+  OwnedRecord,
+  openQueue,
+  parseJobSpec,
+  queueOptions,
+  type RecordChange,
+  type RunRecord,
+  redisKeys,
+  type WorkerDescription,
+} from '../../jobs/index.ts';
+
+/** Queues a job as a producer would; resolves to its id. */
+export async function seedJob(redis: Redis, input: JobSpecInput, submittedAt = Date.now()): Promise<string> {
+  const spec = parseJobSpec(input);
+  const id = newJobId(spec.pool);
+  const data = JobData.parse({ spec, input: { key: `jobs/${id}/input.tar.zst`, sizeBytes: 5_400_000 }, submittedAt });
+  await redis.sadd(redisKeys.pools, spec.pool);
+  await redis.hset(redisKeys.record(id), { state: 'queued', submittedAt });
+  const event = { jobId: id, epoch: 0, at: submittedAt, type: 'submitted' };
+  await redis.xadd(redisKeys.events, '*', 'event', JSON.stringify(event));
+  const queue = openQueue(spec.pool, redis);
+  await queue.add(spec.name ?? 'job', data, queueOptions(id, spec));
+  await queue.close();
+  return id;
+}
+
+/** One run as a worker would write it. */
+export async function seedRun(
+  redis: Redis,
+  id: string,
+  run: Partial<RunRecord> & Pick<RunRecord, 'epoch' | 'worker'>,
+  change: RecordChange,
+  event?: Record<string, unknown> & { type: string },
+): Promise<void> {
+  const [owned] = await OwnedRecord.claim(redis, id, run.epoch, run.worker);
+  const whole: RunRecord = {
+    startedAt: Date.now(),
+    endedAt: null,
+    end: null,
+    thawedFrom: null,
+    passedOver: [],
+    thawMs: null,
+    logStart: { stdout: 0, stderr: 0 },
+    checkpoints: 0,
+    frozenMs: 0,
+    bytesSent: 0,
+    lostMs: 0,
+    ...run,
+  };
+  await owned.write(change, { run: whole, ...(event ? { event } : {}) });
+}
+
+export async function seedLog(redis: Redis, id: string, epoch: number, text: string): Promise<void> {
+  await appendLog(redis, id, epoch, { stream: 'stdout', offsetBytes: 0, bytes: Buffer.from(text) });
+}
+
+export async function seedWorker(redis: Redis, given: Partial<WorkerDescription> & { name: string }): Promise<void> {
+  const now = Date.now();
+  await announceWorker(redis, {
+    host: 'ip-10-0-3-17',
+    pid: 4242,
+    pools: ['default'],
+    slots: 4,
+    jobs: [],
+    state: 'ready',
+    notice: null,
+    runtime: 'process',
+    criuVersion: '4.2.1',
+    cpuFeatures: ['avx2'],
+    startedAt: now - 3_700_000,
+    heartbeatAt: now,
+    ...given,
+  });
+}
