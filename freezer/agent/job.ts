@@ -1,0 +1,182 @@
+/**
+ * The job inside its container: started or restored once, frozen any number of times, ended once.
+ *
+ *   idle ──start/restore──► running ◄──resume── stopped
+ *                              │                  ▲
+ *                              └──────dump────────┘
+ *   running ──► ended
+ *
+ * A dump that fails leaves the job running: CRIU lets go of what it stopped.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer, type Server, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { explainUndumpable, lastErrors } from '../criu/explain.ts';
+import { FreezerError } from '../errors.ts';
+import type { ProgramEnd } from '../runtime.ts';
+import { criuCommand, toolbox } from '../toolbox.ts';
+import { processTree, refuseUndumpable } from './processes.ts';
+import { controlFiles, type DumpResult, places } from './protocol.ts';
+
+/** The job's processes start above this, so that they never meet the agent's own when they are restored. */
+const LAST_PID_OF_OURS = 999;
+
+const STATUS_FILE = join(places.control, controlFiles.status);
+const PAGES_SOCKET = join(places.control, controlFiles.pages);
+
+const COMMON_OPTIONS = [
+  '--images-dir',
+  places.images,
+  // Connections do not survive a move: the program sees a reset and reconnects.
+  '--tcp-close',
+  '--file-locks',
+  '--manage-cgroups=ignore',
+  '-v2',
+];
+const DUMP_OPTIONS = [
+  '--log-file',
+  'dump.log',
+  '--leave-stopped',
+  // A file that was deleted while open: link it back where it still has a name, else carry it in the image.
+  '--link-remap',
+  '--ghost-limit',
+  '4G',
+  '--timeout',
+  '120',
+  '--page-server',
+  '--ps-socket',
+  // As standard input: Node hands over only the first three descriptors in the blocking mode that CRIU needs.
+  '0',
+];
+
+export class Job {
+  #rootPid = 0;
+  #state: 'idle' | 'running' | 'stopped' | 'ended' = 'idle';
+  #pages: { server: Server; connection: Promise<Socket> } | null = null;
+  readonly #onEnd: (end: ProgramEnd) => void;
+
+  constructor(onEnd: (end: ProgramEnd) => void) {
+    this.#onEnd = onEnd;
+  }
+
+  async start(command: readonly string[], env: Readonly<Record<string, string>>): Promise<{ rootPid: number }> {
+    await writeFile('/proc/sys/kernel/ns_last_pid', String(LAST_PID_OF_OURS));
+    const log = (name: string) => join(places.logs, name);
+    const options = ['run', STATUS_FILE, log('stdout'), log('stderr'), places.workspace, ...command];
+    const supervisor = spawn(toolbox.supervisor, options, { env, stdio: 'ignore', detached: true });
+    await once(supervisor, 'spawn');
+    await this.#watch(supervisor.pid ?? 0);
+    return { rootPid: this.#rootPid };
+  }
+
+  async restore(rootPid: number): Promise<{ restoreMs: number }> {
+    const begun = performance.now();
+    const options = ['restore', ...COMMON_OPTIONS, '--log-file', 'restore.log', '--restore-detached'];
+    const code = await this.#criu(options, 'ignore');
+    if (code !== 0) throw failure('restoreFailed', 'CRIU could not restore the job', await readLog('restore.log'));
+    await this.#watch(rootPid);
+    return { restoreMs: performance.now() - begun };
+  }
+
+  async preflight(): Promise<void> {
+    if (this.#state !== 'running') throw notRunning();
+    await refuseUndumpable(this.#rootPid);
+  }
+
+  async listenForPages(): Promise<void> {
+    await rm(PAGES_SOCKET, { force: true });
+    const server = createServer({ pauseOnConnect: true });
+    const connection = once(server, 'connection').then(([socket]: Socket[]) => {
+      if (!socket) throw new FreezerError('lost', 'The engine did not connect.', 'See the log of the worker.');
+      return socket;
+    });
+    server.listen(PAGES_SOCKET);
+    await once(server, 'listening');
+    this.#pages = { server, connection };
+  }
+
+  async dump(): Promise<DumpResult> {
+    if (this.#state !== 'running' || !this.#pages) throw notRunning();
+    const { server, connection } = this.#pages;
+    this.#pages = null;
+    const socket = await connection;
+    server.close();
+    const begun = performance.now();
+    const code = await this.#criu(
+      ['dump', '--tree', String(this.#rootPid), ...COMMON_OPTIONS, ...DUMP_OPTIONS],
+      socket,
+    );
+    socket.destroy();
+    const dumpMs = performance.now() - begun;
+    if (code !== 0)
+      throw this.#state === 'running'
+        ? failure('dumpFailed', 'CRIU could not dump the job', await readLog('dump.log'))
+        : notRunning();
+    this.#state = 'stopped';
+    return { dumpMs, rootPid: this.#rootPid };
+  }
+
+  async resume(): Promise<void> {
+    if (this.#state !== 'stopped') return;
+    this.#state = 'running';
+    for (const pid of await processTree(this.#rootPid)) process.kill(pid, 'SIGCONT');
+  }
+
+  /** Goes to the supervisor's child, the program itself. */
+  async signal(signal: number): Promise<void> {
+    const [, program] = await processTree(this.#rootPid);
+    if (program !== undefined && this.#state !== 'ended') process.kill(program, signal);
+  }
+
+  async #criu(options: readonly string[], pages: Socket | 'ignore'): Promise<number | null> {
+    const [program, ...prefix] = criuCommand();
+    const criu: ChildProcess = spawn(program, [...prefix, ...options], {
+      stdio: [pages, 'ignore', 'inherit'],
+    });
+    const [code] = (await once(criu, 'exit')) as [number | null];
+    return code;
+  }
+
+  /** A restored supervisor is nobody's child here; the toolbox's own waiter sees its end all the same. */
+  async #watch(rootPid: number): Promise<void> {
+    this.#rootPid = rootPid;
+    this.#state = 'running';
+    const waiter = spawn(toolbox.supervisor, ['wait', String(rootPid)], { stdio: 'ignore' });
+    await once(waiter, 'spawn');
+    waiter.once('exit', () => {
+      this.#state = 'ended';
+      void readStatus().then(this.#onEnd);
+    });
+  }
+}
+
+async function readStatus(): Promise<ProgramEnd> {
+  const text = await readFile(STATUS_FILE, 'utf8').catch(() => '');
+  const [how, number] = text.trim().split(' ');
+  if (how === 'exited') return { kind: 'exited', code: Number(number) };
+  if (how === 'killed') return { kind: 'killed', signal: Number(number) };
+  return { kind: 'lost', reason: 'The job was killed from outside, most likely for lack of memory.' };
+}
+
+function readLog(name: string): Promise<string> {
+  return readFile(join(places.images, name), 'utf8').catch((error: Error) => `Error (no log): ${error.message}`);
+}
+
+function failure(code: 'dumpFailed' | 'restoreFailed', what: string, log: string): FreezerError {
+  const reason = explainUndumpable(log);
+  if (reason && code === 'dumpFailed') {
+    return new FreezerError('cannotFreeze', `The job cannot be frozen: it holds ${reason.what}.`, reason.remedy);
+  }
+  const words = lastErrors(log).join('; ') || 'its log has no error';
+  return new FreezerError(
+    code,
+    `${what}: ${words}.`,
+    "CRIU's words name the cause; `floe logs` and the worker's log have the context.",
+  );
+}
+
+function notRunning(): FreezerError {
+  return new FreezerError('ended', 'The program has ended.', 'Nothing to do: its result is being kept.');
+}

@@ -1,0 +1,43 @@
+/** What worker and agent say to each other, and where things are inside the container. */
+import type { ProgramEnd } from '../runtime.ts';
+
+/** Folders of the run, mounted at these places in every container. */
+export const places = {
+  workspace: '/workspace',
+  /** Sockets and the status file. */
+  control: '/floe/control',
+  logs: '/floe/logs',
+  /** CRIU's images, on their way in or out. */
+  images: '/floe/images',
+} as const;
+
+/** Files in `places.control`. */
+export const controlFiles = { worker: 'worker.sock', pages: 'pages.sock', status: 'status' } as const;
+
+export interface DumpResult {
+  /** How long CRIU took, from its start; the program stands still for most of it. */
+  readonly dumpMs: number;
+  readonly rootPid: number;
+}
+
+/** What the agent does for the worker. */
+export interface AgentMethods {
+  start(program: { command: readonly string[]; env: Readonly<Record<string, string>> }): Promise<{ rootPid: number }>;
+  restore(of: { rootPid: number }): Promise<{ restoreMs: number }>;
+  /** Looks for what CRIU cannot dump, without stopping the program. Throws `cannotFreeze`. */
+  preflight(of: Record<string, never>): Promise<void>;
+  /** Listens for the engine at `pages.sock`, so that it can connect. */
+  listenForPages(of: Record<string, never>): Promise<void>;
+  /** Dumps through that connection and leaves the program stopped. */
+  dump(of: Record<string, never>): Promise<DumpResult>;
+  resume(of: Record<string, never>): Promise<void>;
+  signal(of: { signal: number }): void;
+  renewLease(of: { validForMs: number }): void;
+  /** Ends the container and with it everything in it. */
+  exit(of: Record<string, never>): void;
+}
+
+/** What the agent tells the worker. */
+export interface WorkerMethods {
+  ended(end: ProgramEnd): void;
+}

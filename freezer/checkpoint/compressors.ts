@@ -1,0 +1,74 @@
+/** A fixed number of compressor threads behind two functions. */
+import { availableParallelism } from 'node:os';
+import { Worker } from 'node:worker_threads';
+import { FreezerError } from '../errors.ts';
+import { siblingModule } from '../siblingModule.ts';
+import type { PackAnswer, PackRequest, UnpackAnswer, UnpackRequest } from './compressor.ts';
+
+interface Task {
+  request: PackRequest | UnpackRequest;
+  answer: PromiseWithResolvers<PackAnswer | UnpackAnswer>;
+}
+
+export class Compressors implements AsyncDisposable {
+  readonly count: number;
+  readonly #threads: Worker[];
+  readonly #idle: Worker[];
+  readonly #waiting: Task[] = [];
+  readonly #running = new Map<Worker, Task>();
+
+  /** `count` defaults to the number of cores, at most 8. */
+  constructor(count = Math.min(8, availableParallelism())) {
+    this.count = count;
+    this.#threads = Array.from({ length: count }, () => this.#startThread());
+    this.#idle = [...this.#threads];
+  }
+
+  /** `bytes` must own its whole buffer: it is handed over, and comes back as `spent`. */
+  pack(bytes: Uint8Array, sizes: number[]): Promise<PackAnswer> {
+    return this.#submit({ kind: 'pack', bytes, sizes }) as Promise<PackAnswer>;
+  }
+
+  /** `bytes` must own its whole buffer: it is handed over. */
+  unpack(bytes: Uint8Array, chunks: UnpackRequest['chunks']): Promise<UnpackAnswer> {
+    return this.#submit({ kind: 'unpack', bytes, chunks }) as Promise<UnpackAnswer>;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#threads.map((thread) => thread.terminate()));
+  }
+
+  #submit(request: PackRequest | UnpackRequest): Promise<PackAnswer | UnpackAnswer> {
+    const answer = Promise.withResolvers<PackAnswer | UnpackAnswer>();
+    this.#waiting.push({ request, answer });
+    this.#next();
+    return answer.promise;
+  }
+
+  #next(): void {
+    while (this.#idle.length > 0 && this.#waiting.length > 0) {
+      const thread = this.#idle.pop() as Worker;
+      const task = this.#waiting.shift() as Task;
+      this.#running.set(thread, task);
+      thread.postMessage(task.request, [task.request.bytes.buffer as ArrayBuffer]);
+    }
+  }
+
+  #startThread(): Worker {
+    const thread = new Worker(siblingModule(import.meta.url, 'compressor'));
+    thread.on('message', (answer: PackAnswer | UnpackAnswer) => {
+      const task = this.#running.get(thread);
+      this.#running.delete(thread);
+      this.#idle.push(thread);
+      task?.answer.resolve(answer);
+      this.#next();
+    });
+    thread.on('error', (cause) => {
+      const remedy = 'See the log of the worker; most likely it ran out of memory.';
+      this.#running
+        .get(thread)
+        ?.answer.reject(new FreezerError('lost', `A compressor thread failed: ${cause}`, remedy, { cause }));
+    });
+    return thread;
+  }
+}

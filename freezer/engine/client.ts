@@ -1,0 +1,47 @@
+/** Starts an engine process and talks to it. Disposing ends it, whatever it is doing. */
+import { type ChildProcess, fork } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { FreezerError } from '../errors.ts';
+import { channelTransport, Peer } from '../rpc.ts';
+import type { StepProgress } from '../runtime.ts';
+import { siblingModule } from '../siblingModule.ts';
+import type { EngineEvents, EngineMethods } from './protocol.ts';
+
+export class Engine implements AsyncDisposable {
+  readonly peer: Peer<EngineMethods, EngineEvents>;
+  readonly #process: ChildProcess;
+  readonly #gone: Promise<void>;
+  readonly #signal: AbortSignal | undefined;
+  readonly #onAbort = () => void this.#process.kill('SIGKILL');
+
+  /** `signal` ends the process: what it was asked for then rejects with `cancelled`. */
+  constructor(options: {
+    onProgress?: ((progress: StepProgress) => void) | undefined;
+    signal?: AbortSignal | undefined;
+  }) {
+    // A group of its own keeps a Ctrl-C at the worker's terminal from ending a checkpoint half-way.
+    this.#process = fork(fileURLToPath(siblingModule(import.meta.url, 'main')), {
+      serialization: 'advanced',
+      detached: true,
+      execArgv: [],
+    });
+    this.#gone = new Promise((resolve) => this.#process.once('exit', () => resolve()));
+    const onProgress = options.onProgress ?? (() => undefined);
+    this.peer = new Peer(channelTransport(this.#process), { progress: onProgress }, 'checkpoint engine');
+    this.#signal = options.signal;
+    this.#signal?.addEventListener('abort', this.#onAbort, { once: true });
+    if (this.#signal?.aborted) this.#onAbort();
+  }
+
+  /** The error to report: `cancelled` when that is why the engine is gone. */
+  explain(error: unknown): unknown {
+    if (!this.#signal?.aborted) return error;
+    return new FreezerError('cancelled', 'It was cancelled.', 'Nothing to do.', { cause: error });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#signal?.removeEventListener('abort', this.#onAbort);
+    this.#process.kill('SIGKILL');
+    await this.#gone;
+  }
+}

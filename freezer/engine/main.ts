@@ -1,0 +1,44 @@
+/**
+ * The engine process: moves a checkpoint's bytes between a container and the store. It is a process of its own, so that
+ * hashing and compressing never hold up the worker's event loop, and so that its end, however it comes, ends just one
+ * freeze or thaw.
+ */
+import { channelTransport, Peer } from '../rpc.ts';
+import type { StepProgress } from '../runtime.ts';
+import { Fetch } from './fetch.ts';
+import type { EngineEvents, EngineMethods } from './protocol.ts';
+import { Save } from './save.ts';
+
+let save: Save | undefined;
+
+function saving(): Save {
+  if (!save) throw new Error('prepareFreeze comes first');
+  return save;
+}
+
+/** At most one report in this time. */
+const REPORT_EVERY_MS = 250;
+let reportedAt = 0;
+
+function report(progress: StepProgress): void {
+  const now = performance.now();
+  if (now - reportedAt < REPORT_EVERY_MS) return;
+  reportedAt = now;
+  worker.notify('progress', progress);
+}
+
+const methods: EngineMethods = {
+  prepareFreeze: async ({ place, checkpointId }) => {
+    save = await Save.open(place, checkpointId, report);
+  },
+  receivePages: ({ controlDirectory, criuVersion }) => saving().receivePages(controlDirectory, criuVersion),
+  saveFiles: ({ imagesDirectory, filesDirectory }) => saving().readFiles(imagesDirectory, filesDirectory),
+  commit: (facts) => saving().commit(facts),
+  fetch: async ({ place, checkpointId, imagesDirectory, filesDirectory }) => {
+    await using fetch = await Fetch.open(place, checkpointId, report);
+    return await fetch.into(imagesDirectory, filesDirectory);
+  },
+};
+
+const worker = new Peer<EngineEvents, EngineMethods>(channelTransport(process), methods, 'worker');
+void worker.closed.then(() => process.exit(0));

@@ -1,0 +1,43 @@
+/** What the worker asks of an engine process, and what that tells. One process does one freeze or one thaw. */
+import type { CheckpointPlace, CheckpointSummary, StepProgress } from '../runtime.ts';
+
+export interface EngineMethods {
+  /** Opens the store and starts the threads, so that nothing of that falls into the time that the program stands still. */
+  prepareFreeze(of: { place: CheckpointPlace; checkpointId: string }): Promise<void>;
+  /** Connects to the socket in the control folder and takes CRIU's page stream; resolves when CRIU has said that it is through. */
+  receivePages(of: {
+    controlDirectory: string;
+    criuVersion: [number, number, number];
+  }): Promise<{ memoryBytes: number }>;
+  /** Reads CRIU's images and the job's files. Resolves when everything has been read, though not yet sent. */
+  saveFiles(of: { imagesDirectory: string; filesDirectory: string }): Promise<{ fileBytes: number }>;
+  /** Waits until all is durable and writes the manifest. Until this resolves there is no checkpoint. */
+  commit(facts: CommitFacts): Promise<CheckpointSummary>;
+  /** Verifies a checkpoint while writing its files and CRIU images into two empty folders. */
+  fetch(of: {
+    place: CheckpointPlace;
+    checkpointId: string;
+    imagesDirectory: string;
+    filesDirectory: string;
+  }): Promise<Fetched>;
+}
+
+/** What only the worker's side knows about a freeze. */
+export interface CommitFacts {
+  readonly epoch: number;
+  readonly frozenAt: number;
+  readonly criuVersion: string;
+  readonly runtime: string;
+  readonly image: string | null;
+  readonly rootPid: number;
+  readonly cpuFeatures: readonly string[];
+}
+
+export interface Fetched {
+  readonly rootPid: number;
+  readonly logSizes: { readonly stdout: number; readonly stderr: number };
+}
+
+export interface EngineEvents {
+  progress(progress: StepProgress): void;
+}

@@ -1,0 +1,49 @@
+/** Whether this machine can freeze and thaw at all, said before the first job is taken. */
+import { execa } from 'execa';
+import { FreezerError } from '../errors.ts';
+import { criuCommand, readCriuVersion } from '../toolbox.ts';
+
+const OLDEST_CRIU = [4, 0] as const;
+
+/** Throws `FreezerError` `cannotRun` with what is missing and what to do about it. */
+export async function checkMachine(toolboxDirectory: string): Promise<void> {
+  if (process.getuid?.() !== 0) {
+    throw cannotRun('Freezing processes needs root.', 'Start the worker as root, for instance with sudo.');
+  }
+  const [major, minor] = await readCriuVersion(toolboxDirectory);
+  if (major < OLDEST_CRIU[0]) {
+    throw cannotRun(
+      `CRIU ${major}.${minor} is too old.`,
+      `Install CRIU ${OLDEST_CRIU.join('.')} or newer: \`scripts/setup/main run\`.`,
+    );
+  }
+  await checkBubblewrap();
+  await checkKernel(toolboxDirectory);
+}
+
+async function checkBubblewrap(): Promise<void> {
+  const { failed, exitCode, stderr } = await execa('bwrap', ['--version'], { reject: false });
+  if (!failed) return;
+  const what = exitCode === undefined ? 'bubblewrap (bwrap) is not installed.' : `bubblewrap does not start: ${stderr}`;
+  throw cannotRun(what, 'Install the package bubblewrap.');
+}
+
+async function checkKernel(toolboxDirectory: string): Promise<void> {
+  const [program, ...prefix] = criuCommand(toolboxDirectory);
+  const { failed, all } = await execa(program, [...prefix, 'check'], { reject: false, all: true });
+  if (!failed) return;
+  const words =
+    all
+      .split('\n')
+      .filter((line) => line.includes('Error'))
+      .at(0)
+      ?.replace(/^.*?\): */, '') ?? all.trim();
+  throw cannotRun(
+    `CRIU cannot work on this kernel: ${words}`,
+    'Use a kernel 5.11 or newer with CONFIG_CHECKPOINT_RESTORE, and do not run the worker in a container without SYS_ADMIN and SYS_PTRACE.',
+  );
+}
+
+function cannotRun(message: string, remedy: string): FreezerError {
+  return new FreezerError('cannotRun', message, remedy);
+}

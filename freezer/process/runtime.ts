@@ -1,0 +1,174 @@
+/** The `process` runtime: jobs in namespaces on the machine itself, no container engine needed. */
+import { rm } from 'node:fs/promises';
+import { execa } from 'execa';
+import { readCpuFeatures } from '../cpu.ts';
+import { Engine } from '../engine/client.ts';
+import { FreezerError } from '../errors.ts';
+import { awaitAgent } from '../run/agentLink.ts';
+import { type Container, ContainerRun } from '../run/containerRun.ts';
+import { emptyFolder } from '../run/emptyFolder.ts';
+import { makeMovingFolders, makeRunFolder, type RunFolder, sweepRunFolders } from '../run/folder.ts';
+import type { Program, ProgramEnd, Run, Runtime, StartOptions, ThawOptions } from '../runtime.ts';
+import { readCriuVersion } from '../toolbox.ts';
+import { checkMachine } from './checkMachine.ts';
+import { sandboxArguments } from './sandbox.ts';
+
+export interface ProcessRuntimeOptions {
+  /** Where runs have their folders; on a disk with room for the jobs' files and, while thawing, their memory. */
+  readonly stateDirectory: string;
+  readonly toolboxDirectory: string;
+}
+
+const NAME = 'process';
+const KILL_AFTER_MS = 2000;
+
+const BASE_ENVIRONMENT = {
+  PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+  HOME: '/tmp/home',
+  LANG: 'C.UTF-8',
+  // libuv would try io_uring, which cannot be frozen; the supervisor refuses it, and this spares the attempt.
+  UV_USE_IO_URING: '0',
+};
+
+/** Runs of one worker process on this machine. */
+export function openProcessRuntime(options: ProcessRuntimeOptions): Runtime {
+  return {
+    name: NAME,
+    check: async () => {
+      await checkMachine(options.toolboxDirectory);
+      await sweepRunFolders(options.stateDirectory);
+      const criuVersion = (await readCriuVersion(options.toolboxDirectory)).join('.');
+      return { criuVersion, cpuFeatures: await readCpuFeatures() };
+    },
+    start: (start) => startRun(options, start),
+    thaw: (thaw) => thawRun(options, thaw),
+  };
+}
+
+async function startRun(options: ProcessRuntimeOptions, start: StartOptions): Promise<Run> {
+  refuseImage(start.program);
+  return inFolder(options, start, async (folder) => {
+    await makeMovingFolders(folder);
+    await start.prepareWorkspace?.(folder.workspace);
+    const { container, programEnd } = await launch(options, folder);
+    return orKill(container, async () => {
+      container.agent.notify('renewLease', { validForMs: start.leaseMs });
+      const { command, env } = start.program;
+      await container.agent.request('start', { command, env: { ...BASE_ENVIRONMENT, ...env } });
+      return new ContainerRun(container, programEnd, { stdout: 0, stderr: 0 });
+    });
+  });
+}
+
+async function thawRun(options: ProcessRuntimeOptions, thaw: ThawOptions): Promise<Run> {
+  refuseImage(thaw.program);
+  return inFolder(options, thaw, async (folder) => {
+    const { rootPid, logSizes } = await fetchCheckpoint(folder, thaw);
+    const { container, programEnd } = await launch(options, folder);
+    return orKill(container, async () => {
+      container.agent.notify('renewLease', { validForMs: thaw.leaseMs });
+      thaw.onProgress?.({ step: 'restoring', doneBytes: 0, totalBytes: null });
+      await container.agent.request('restore', { rootPid });
+      await emptyFolder(folder.images);
+      return new ContainerRun(container, programEnd, logSizes);
+    });
+  });
+}
+
+async function fetchCheckpoint(folder: RunFolder, thaw: ThawOptions) {
+  await using engine = new Engine(thaw);
+  try {
+    const { place, checkpointId } = thaw;
+    const { images: imagesDirectory, files: filesDirectory } = folder;
+    return await engine.peer.request('fetch', { place, checkpointId, imagesDirectory, filesDirectory });
+  } catch (error) {
+    throw engine.explain(error);
+  }
+}
+
+/** Starts the container and waits for its agent. */
+async function launch(
+  options: ProcessRuntimeOptions,
+  folder: RunFolder,
+): Promise<{ container: Container; programEnd: Promise<ProgramEnd> }> {
+  const facts = {
+    runtime: NAME,
+    image: null,
+    criuVersion: await readCriuVersion(options.toolboxDirectory),
+    cpuFeatures: await readCpuFeatures(),
+  };
+  const args = await sandboxArguments(folder, options.toolboxDirectory);
+  const end = Promise.withResolvers<ProgramEnd>();
+  const { promise: gone, resolve: resolveGone } = Promise.withResolvers<string>();
+  const killing = new AbortController();
+  const agent = await awaitAgent(folder.control, { ended: end.resolve }, () => {
+    // Detached: a Ctrl-C at the worker's terminal is the worker's to answer.
+    const sandbox = execa('bwrap', args, {
+      reject: false,
+      detached: true,
+      cleanup: false,
+      stdin: 'ignore',
+      stdout: 'ignore',
+      maxBuffer: { stderr: 20_000 },
+      cancelSignal: killing.signal,
+      forceKillAfterDelay: false,
+      killSignal: 'SIGKILL',
+    });
+    const words = sandbox.then(({ stderr, shortMessage }) => (stderr || shortMessage || '').trim().slice(-2000));
+    void words.then(resolveGone);
+    return { failed: words.then((text) => Promise.reject(cannotLaunch(text))) };
+  });
+  const kill = () => {
+    // Ended from inside, the container is known to be empty once it is gone; an agent that does not answer is killed from outside.
+    agent.notify('exit', {});
+    const timer = setTimeout(() => killing.abort(), KILL_AFTER_MS);
+    void gone.then(() => clearTimeout(timer));
+  };
+  return { container: { facts, folder, agent, gone, kill }, programEnd: end.promise };
+}
+
+function cannotLaunch(words: string): FreezerError {
+  return new FreezerError(
+    'cannotRun',
+    `The job's container could not be started: ${words || 'no reason was given'}.`,
+    'Run `floe worker` as root with bubblewrap installed.',
+  );
+}
+
+/** Makes the run's folder, and removes it again when `work` fails. */
+async function inFolder(
+  options: ProcessRuntimeOptions,
+  start: StartOptions | ThawOptions,
+  work: (folder: RunFolder) => Promise<Run>,
+): Promise<Run> {
+  const folder = await makeRunFolder(
+    options.stateDirectory,
+    `${start.jobId}-${start.epoch}-${Date.now().toString(36)}`,
+  );
+  try {
+    return await work(folder);
+  } catch (error) {
+    await rm(folder.root, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+async function orKill<T>(container: Container, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    container.kill();
+    await container.gone;
+    throw error;
+  }
+}
+
+function refuseImage(program: Program): void {
+  if (program.image === undefined) return;
+  const remedy = 'Submit it without `image`, or to a pool whose workers have a container engine.';
+  throw new FreezerError(
+    'cannotRun',
+    `The process runtime runs no images, and the job wants ${program.image}.`,
+    remedy,
+  );
+}

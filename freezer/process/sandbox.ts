@@ -1,0 +1,58 @@
+/**
+ * The `process` runtime's container: bubblewrap with PID, mount, IPC and host name namespaces of its own.
+ *
+ * The job sees the machine's own programs and libraries, read-only. The only places where it can write are folders of the
+ * run, and all of those move with it: a write anywhere else fails at once, instead of being left behind at a move.
+ * It shares the network. It can read what root can read: this runtime is for programs that the machine's owner trusts.
+ */
+import { existsSync } from 'node:fs';
+import { readdir, readlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { places } from '../agent/protocol.ts';
+import { movingFolders, type RunFolder } from '../run/folder.ts';
+import { TOOLBOX_IN_CONTAINER, toolbox } from '../toolbox.ts';
+
+const AGENT_IN_CONTAINER = '/floe/freezer';
+const NODE_IN_CONTAINER = '/floe/node';
+/** Top-level folders that the container has of its own. */
+const OWN = new Set(['proc', 'dev', 'tmp', 'workspace', 'floe', 'lost+found']);
+
+/** Arguments for `bwrap`, up to and with the agent's command line. */
+export async function sandboxArguments(folder: RunFolder, toolboxDirectory: string): Promise<string[]> {
+  const source = fileURLToPath(new URL('..', import.meta.url));
+  const extension = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
+  return [
+    ...['--unshare-pid', '--unshare-ipc', '--unshare-uts', '--die-with-parent', '--as-pid-1'],
+    // For the agent and CRIU. The supervisor drops every capability before it starts the job.
+    ...['--cap-add', 'ALL'],
+    ...(await hostFolders()),
+    ...['--proc', '/proc', '--dev', '/dev'],
+    ...Object.entries(movingFolders).flatMap(([place, name]) => ['--bind', join(folder.files, name), place]),
+    ...['--bind', folder.images, places.images, '--bind', folder.control, places.control],
+    ...['--ro-bind', toolboxDirectory, TOOLBOX_IN_CONTAINER, '--ro-bind', source, AGENT_IN_CONTAINER],
+    ...['--ro-bind', process.execPath, NODE_IN_CONTAINER, '--ro-bind', packageFile(source), '/floe/package.json'],
+    ...['--remount-ro', '/', '--chdir', '/', '--clearenv'],
+    ...['--', toolbox.init, '--', NODE_IN_CONTAINER, join(AGENT_IN_CONTAINER, 'agent', `main${extension}`)],
+  ];
+}
+
+/** The machine's top-level folders, read-only, and its links such as /bin as links. */
+async function hostFolders(): Promise<string[]> {
+  const entries = await readdir('/', { withFileTypes: true });
+  const seen = entries.filter(({ name }) => !OWN.has(name));
+  const args = await Promise.all(
+    seen.map(async (entry) => {
+      const path = `/${entry.name}`;
+      if (entry.isSymbolicLink()) return ['--symlink', await readlink(path), path];
+      return entry.isDirectory() ? ['--ro-bind', path, path] : [];
+    }),
+  );
+  return args.flat();
+}
+
+/** The nearest package.json, which tells Node that the agent's files are modules. */
+function packageFile(from: string): string {
+  const here = join(from, 'package.json');
+  return existsSync(here) ? here : packageFile(dirname(from));
+}

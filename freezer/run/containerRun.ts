@@ -1,0 +1,149 @@
+/**
+ * A program in a container that has an agent, however the container was made.
+ *
+ * The order of a freeze, and what a failure at each step leaves behind:
+ *
+ *   preflight          the program holds what CRIU cannot dump      → it never stopped
+ *   engine ready       no store, no memory for the engine           → it never stopped
+ *   CRIU dumps         CRIU refuses, the engine dies                → CRIU lets the program go on
+ *   files are read     a file cannot be read, the disk fails        → SIGCONT
+ *   (`continue`: SIGCONT; from here the program runs while the rest is sent)
+ *   packs durable      the store refuses, the engine dies           → SIGCONT; packs that no manifest names are left
+ *   manifest written   somebody else's manifest is there            → SIGCONT
+ *   (`stop`: the container ends)
+ *
+ * Before the manifest there is no checkpoint, and those before it are untouched. After it there is one, whatever follows.
+ * When the worker dies at any step, its container dies with it.
+ */
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { checkpointId } from '../checkpoint/format.ts';
+import { Engine } from '../engine/client.ts';
+import { FreezerError } from '../errors.ts';
+import type { FreezeOptions, Frozen, ProgramEnd, Run } from '../runtime.ts';
+import type { Agent } from './agentLink.ts';
+import { emptyFolder } from './emptyFolder.ts';
+import type { RunFolder } from './folder.ts';
+
+/** What the runtime knows of the container and the machine. */
+export interface ContainerFacts {
+  readonly runtime: string;
+  readonly image: string | null;
+  readonly criuVersion: [number, number, number];
+  readonly cpuFeatures: readonly string[];
+}
+
+export interface Container {
+  readonly facts: ContainerFacts;
+  readonly folder: RunFolder;
+  readonly agent: Agent;
+  /** Resolves when the container and everything in it is gone, with its last words. */
+  readonly gone: Promise<string>;
+  /** Ends the container, whatever state it is in. */
+  kill(): void;
+}
+
+export class ContainerRun implements Run {
+  readonly workspace: string;
+  readonly logs: { readonly stdout: string; readonly stderr: string };
+  readonly logStart: { readonly stdout: number; readonly stderr: number };
+  readonly ended: Promise<ProgramEnd>;
+  readonly #container: Container;
+  readonly #end = Promise.withResolvers<ProgramEnd>();
+  #freezes = 0;
+  #isFreezing = false;
+
+  constructor(container: Container, programEnd: Promise<ProgramEnd>, logStart: { stdout: number; stderr: number }) {
+    this.#container = container;
+    this.workspace = container.folder.workspace;
+    this.logs = { stdout: join(container.folder.logs, 'stdout'), stderr: join(container.folder.logs, 'stderr') };
+    this.logStart = logStart;
+    this.ended = this.#end.promise;
+    void programEnd.then(this.#end.resolve);
+    void container.gone.then((words) =>
+      this.#end.resolve({ kind: 'lost', reason: `The container ended. ${words}`.trim() }),
+    );
+  }
+
+  renewLease(validForMs: number): void {
+    this.#container.agent.notify('renewLease', { validForMs });
+  }
+
+  signal(signal: number): void {
+    this.#container.agent.notify('signal', { signal });
+  }
+
+  async freeze(options: FreezeOptions): Promise<Frozen> {
+    if (this.#isFreezing)
+      throw new FreezerError('cancelled', 'The job is being frozen already.', 'Wait for that checkpoint.');
+    this.#isFreezing = true;
+    try {
+      return await this.#freeze(options);
+    } finally {
+      this.#isFreezing = false;
+    }
+  }
+
+  async #freeze(options: FreezeOptions): Promise<Frozen> {
+    const { agent } = this.#container;
+    await agent.request('preflight', {});
+    await using engine = new Engine(options);
+    try {
+      const id = checkpointId(options.epoch, ++this.#freezes);
+      await engine.peer.request('prepareFreeze', { place: options.place, checkpointId: id });
+      return await this.#dumpAndCommit(engine, options);
+    } catch (error) {
+      // A container that is gone has nothing to resume, and `ended` tells.
+      await agent.request('resume', {}).catch(() => undefined);
+      throw engine.explain(error);
+    }
+  }
+
+  async #dumpAndCommit(engine: Engine, options: FreezeOptions): Promise<Frozen> {
+    const { agent, facts, folder } = this.#container;
+    await emptyFolder(folder.images);
+    await agent.request('listenForPages', {});
+    const frozenAt = Date.now();
+    const stoppedAt = performance.now();
+    const { criuVersion } = facts;
+    const [dumped] = await settleAll(
+      agent.request('dump', {}),
+      engine.peer.request('receivePages', { controlDirectory: folder.control, criuVersion }),
+    );
+    await engine.peer.request('saveFiles', { imagesDirectory: folder.images, filesDirectory: folder.files });
+    if (options.then === 'continue') await agent.request('resume', {});
+    const readMs = performance.now() - stoppedAt;
+    const checkpoint = await engine.peer.request('commit', {
+      epoch: options.epoch,
+      frozenAt,
+      criuVersion: criuVersion.join('.'),
+      runtime: facts.runtime,
+      image: facts.image,
+      rootPid: dumped.rootPid,
+      cpuFeatures: facts.cpuFeatures,
+    });
+    if (options.then === 'continue') return { checkpoint, frozenMs: readMs };
+    const frozenMs = performance.now() - stoppedAt;
+    this.#end.resolve({ kind: 'lost', reason: 'frozen' });
+    await this.kill();
+    return { checkpoint, frozenMs };
+  }
+
+  async kill(): Promise<void> {
+    this.#container.kill();
+    await this.#container.gone;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+    await rm(this.#container.folder.root, { recursive: true, force: true });
+  }
+}
+
+/** Both results, or, once both have settled, the error of the first that failed: CRIU's own words before the stream's. */
+async function settleAll<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
+  const [first, second] = await Promise.allSettled([a, b]);
+  if (first.status === 'rejected') throw first.reason;
+  if (second.status === 'rejected') throw second.reason;
+  return [first.value, second.value];
+}

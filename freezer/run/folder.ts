@@ -1,0 +1,67 @@
+/** A run's folder on the host: what is mounted into its container. */
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+
+export interface RunFolder {
+  readonly root: string;
+  /** Everything that moves with the job, and so everywhere the job can write: one folder for each mount. */
+  readonly files: string;
+  readonly workspace: string;
+  readonly logs: string;
+  readonly images: string;
+  readonly control: string;
+}
+
+/** Folders below `files`, by the place where the container has them. */
+export const movingFolders = {
+  '/workspace': 'workspace',
+  '/tmp': 'tmp',
+  '/var/tmp': 'var-tmp',
+  '/dev/shm': 'shm',
+  '/floe/logs': 'logs',
+} as const;
+
+/** The name begins with the owner's process id, by which folders of dead owners are known. */
+export async function makeRunFolder(stateDirectory: string, name: string): Promise<RunFolder> {
+  const root = join(stateDirectory, 'runs', `${process.pid}-${name}`);
+  const files = join(root, 'files');
+  const folder = {
+    root,
+    files,
+    workspace: join(files, movingFolders['/workspace']),
+    logs: join(files, movingFolders['/floe/logs']),
+    images: join(root, 'images'),
+    control: join(root, 'control'),
+  };
+  await mkdir(files, { recursive: true, mode: 0o700 });
+  await Promise.all([mkdir(folder.images), mkdir(folder.control)]);
+  return folder;
+}
+
+/** The folders of a job that starts from the beginning. A thaw brings its own. */
+export async function makeMovingFolders(folder: RunFolder): Promise<void> {
+  for (const [place, name] of Object.entries(movingFolders)) {
+    const isShared = place === '/tmp' || place === '/var/tmp' || place === '/dev/shm';
+    await mkdir(join(folder.files, name), { mode: isShared ? 0o777 : 0o755 });
+  }
+  await mkdir(join(folder.files, movingFolders['/tmp'], 'home'));
+}
+
+/** Removes the folders of owners that are dead. A process id that is in use again keeps a folder until later. */
+export async function sweepRunFolders(stateDirectory: string): Promise<void> {
+  const names = await readdir(join(stateDirectory, 'runs')).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw error;
+  });
+  const orphans = names.filter((name) => !isAlive(Number.parseInt(name, 10)));
+  await Promise.all(orphans.map((name) => rm(join(stateDirectory, 'runs', name), { recursive: true, force: true })));
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code !== 'ESRCH';
+  }
+}

@@ -1,0 +1,29 @@
+/** The toolbox: a self-contained folder with CRIU, its libraries and loader, an init, and the supervisor. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { FreezerError } from './errors.ts';
+
+/** Where the toolbox is seen inside every container, so that a frozen program finds its supervisor again. */
+export const TOOLBOX_IN_CONTAINER = '/floe/toolbox';
+
+export const toolbox = {
+  init: join(TOOLBOX_IN_CONTAINER, 'bin/tini'),
+  supervisor: join(TOOLBOX_IN_CONTAINER, 'bin/supervisor'),
+} as const;
+
+/** The command line that starts CRIU through the toolbox's own loader, so that no library of the image's is used. */
+export function criuCommand(directory = TOOLBOX_IN_CONTAINER): [string, ...string[]] {
+  const lib = join(directory, 'lib');
+  return [join(lib, 'ld.so'), '--library-path', lib, join(directory, 'bin/criu')];
+}
+
+/** CRIU's version, `[major, minor, patch]`. Throws `FreezerError` `cannotRun` when there is no toolbox. */
+export async function readCriuVersion(directory: string): Promise<[number, number, number]> {
+  const remedy = 'Run `scripts/setup/main run` as root, or set FLOE_TOOLBOX to where the toolbox is.';
+  const text = await readFile(join(directory, 'criu-version'), 'utf8').catch((cause: unknown) => {
+    throw new FreezerError('cannotRun', `There is no CRIU toolbox in ${directory}.`, remedy, { cause });
+  });
+  const match = /^Version: (\d+)\.(\d+)(?:\.(\d+))?/m.exec(text);
+  if (!match) throw new FreezerError('cannotRun', `The toolbox in ${directory} names no CRIU version.`, remedy);
+  return [Number(match[1]), Number(match[2]), Number(match[3] ?? 0)];
+}
