@@ -10,7 +10,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['{jobs,producers,dashboard,workers,freezer,store,scripts}/**/*.test.ts'],
+          include: ['{jobs,producers,dashboard,workers,freezer,store,scripts,test}/**/*.test.ts'],
           exclude: ['**/*.system.test.ts'],
         },
       },
