@@ -1,0 +1,68 @@
+/** What all commands have in common. */
+import { once } from 'node:events';
+import type { Command } from 'commander';
+import { Floe } from '../floe.ts';
+import { Interrupted } from './edge.ts';
+import { EXIT_CODES_HELP } from './exit-codes.ts';
+
+export interface CommonOptions {
+  readonly redisUrl?: string;
+  readonly store?: string;
+  readonly stateDir?: string;
+  readonly json?: boolean;
+}
+
+/** Adds the flags that every command takes, its examples and its exit codes. */
+export function finishCommand(command: Command, examples: readonly string[], exitCodes = EXIT_CODES_HELP): Command {
+  return command
+    .option('--redis-url <url>', 'Redis or Valkey (FLOE_REDIS_URL; default: a server of its own)')
+    .option('--store <url>', 's3://bucket[/prefix] or file:///folder (FLOE_STORE)')
+    .option('--state-dir <folder>', 'what this machine keeps (FLOE_STATE_DIR)')
+    .option('--json', 'print JSON; an error is {"error":{"code","message","remedy"}} on stderr')
+    .addHelpText('after', `\nExamples:\n${examples.map((example) => `  $ ${example}`).join('\n')}\n${exitCodes}`);
+}
+
+/** The flags that configure where Redis and the store are. */
+export function connectionFlags({ redisUrl, store, stateDir }: CommonOptions) {
+  return { redisUrl, store, stateDir };
+}
+
+export async function withFloe<T>(options: CommonOptions, work: (floe: Floe) => Promise<T>): Promise<T> {
+  await using floe = await Floe.open(connectionFlags(options));
+  return await work(floe);
+}
+
+/** Writes to stdout and waits while its reader is slow. */
+export async function print(text: string | Uint8Array, stream: NodeJS.WriteStream = process.stdout): Promise<void> {
+  if (!stream.write(text)) await once(stream, 'drain');
+}
+
+export function printJson(value: unknown): Promise<void> {
+  return print(`${JSON.stringify(value)}\n`);
+}
+
+/** Columns of the terminal; unlimited where the output goes to a file or another program. */
+export function outputWidth(): number {
+  return process.stdout.columns ?? Number.POSITIVE_INFINITY;
+}
+
+/** Aborts the work on Ctrl-C, and lets it clean up behind itself. A second Ctrl-C ends the command. */
+export async function interruptible<T>(message: string, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const interrupt = () => controller.abort(new Interrupted(message));
+  process.once('SIGINT', interrupt);
+  try {
+    return await work(controller.signal);
+  } finally {
+    process.removeListener('SIGINT', interrupt);
+  }
+}
+
+/** As `interruptible`, for work that only looks on: there is nothing to clean up, and so nothing to wait for. */
+export function untilInterrupted<T>(message: string, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  return interruptible(message, (signal) => {
+    const { promise, reject } = Promise.withResolvers<never>();
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+    return Promise.race([work(signal), promise]);
+  });
+}

@@ -1,0 +1,154 @@
+/** `floe submit`: a spec from a file, from flags, or from both; flags win. */
+import { readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { FloeError } from '../../jobs/errors.ts';
+import type { JobSpecInput } from '../../jobs/spec.ts';
+import type { Floe } from '../floe.ts';
+import { JOB_EXIT_CODES_HELP } from './exit-codes.ts';
+import { collect, collectPairs, durationFlag, integerFlag, numberFlag } from './flags.ts';
+import { formatBytes } from './format.ts';
+import { type CommonOptions, finishCommand, interruptible, print, printJson, withFloe } from './shared.ts';
+import { reportEnd } from './wait.ts';
+
+interface SubmitFlags extends CommonOptions {
+  readonly file?: string;
+  readonly workspace?: string;
+  readonly name?: string;
+  readonly env?: Record<string, string>;
+  readonly image?: string;
+  readonly pool?: string;
+  readonly priority?: number;
+  readonly attempts?: number;
+  readonly backoff?: number;
+  readonly timeout?: number;
+  readonly checkpointEvery?: number;
+  readonly crashBudget?: number;
+  readonly cpus?: number;
+  readonly memory?: string;
+  readonly output?: string[];
+  readonly wait?: boolean;
+}
+
+export function addSubmit(program: Command): void {
+  const command = program
+    .command('submit')
+    .description('Submit a job and print its id.')
+    .argument('[command...]', 'program and arguments of the job, after --')
+    .passThroughOptions()
+    .option('-f, --file <job.yaml>', 'read the job from YAML or JSON; flags win over it')
+    .option('-w, --workspace <folder>', 'upload this folder; the job finds it in /workspace')
+    .option('--name <name>', "name for people (default: the program's)")
+    .option('-e, --env <NAME=VALUE>', 'environment of the job; may be repeated', collectPairs('--env'))
+    .option('--image <image>', "container image (default: the worker's own system)")
+    .option('--pool <pool>', 'which workers may run it (default: default)')
+    .option('--priority <number>', '0 to 1000, larger goes first (default: 0)', integerFlag('--priority'))
+    .option('--attempts <number>', 'how often the program may fail (default: 1)', integerFlag('--attempts'))
+    .option('--backoff <duration>', 'pause before the next attempt (default: 1s)', durationFlag('--backoff'))
+    .option(
+      '--timeout <duration>',
+      'longest running time, frozen time excluded (default: none)',
+      durationFlag('--timeout'),
+    )
+    .option(
+      '--checkpoint-every <duration>',
+      'time between periodic checkpoints, 0 for none (default: 15m)',
+      durationFlag('--checkpoint-every'),
+    )
+    .option(
+      '--crash-budget <number>',
+      'how many crashes of workers it survives (default: 20)',
+      integerFlag('--crash-budget'),
+    )
+    .option('--cpus <number>', 'limit of CPUs, fractions allowed (default: none)', numberFlag('--cpus'))
+    .option('--memory <size>', 'limit of memory, such as 512MiB (default: none)')
+    .option('-o, --output <glob>', 'what to keep of the workspace; may be repeated (default: all)', collect)
+    .option('--wait', "wait for the end, and exit with the job's exit code")
+    .action(submit);
+  finishCommand(
+    command,
+    [
+      'floe submit -- xz -9 big.tar',
+      'floe submit --workspace ./data --output "*.xz" --timeout 6h --wait -- xz -9 big.tar',
+      'floe submit --file job.yaml --priority 10',
+    ],
+    JOB_EXIT_CODES_HELP,
+  );
+}
+
+async function submit(words: string[], flags: SubmitFlags): Promise<void> {
+  const { spec, workspace } = await readSubmission(words, flags);
+  await withFloe(flags, async (floe) => {
+    const id = await interruptible('interrupted; no job was submitted.', (signal) =>
+      upload(floe, spec, workspace, signal),
+    );
+    if (!flags.wait) return flags.json ? printJson({ id }) : print(`${id}\n`);
+    if (!flags.json) await print(`${id}\n`);
+    await reportEnd(floe, id, flags.json ?? false);
+  });
+}
+
+async function upload(
+  floe: Floe,
+  spec: JobSpecInput,
+  workspace: string | undefined,
+  signal: AbortSignal,
+): Promise<string> {
+  const shown = process.stderr.isTTY && workspace !== undefined;
+  const onProgress = (doneBytes: number) => process.stderr.write(`\ruploading ${formatBytes(doneBytes)}   `);
+  try {
+    return await floe.submit(spec, { workspace, signal, ...(shown ? { onProgress } : {}) });
+  } finally {
+    if (shown) process.stderr.write('\r\u001b[K');
+  }
+}
+
+const JobFile = z.looseObject({ workspace: z.string().optional() });
+
+/** Exported for its test: the spec is checked by `Floe.submit`. */
+export async function readSubmission(
+  words: readonly string[],
+  flags: SubmitFlags,
+): Promise<{ spec: JobSpecInput; workspace: string | undefined }> {
+  const { workspace: fromFile, ...file } = flags.file === undefined ? {} : await readJobFile(flags.file);
+  const given = withoutUndefined({
+    name: flags.name,
+    image: flags.image,
+    pool: flags.pool,
+    priority: flags.priority,
+    attempts: flags.attempts,
+    backoffMs: flags.backoff,
+    timeoutMs: flags.timeout,
+    crashBudget: flags.crashBudget,
+    outputs: flags.output,
+    command: words.length > 0 ? words : undefined,
+    env: merged(file.env, flags.env),
+    checkpoint: merged(file.checkpoint, withoutUndefined({ everyMs: flags.checkpointEvery })),
+    resources: merged(file.resources, withoutUndefined({ cpus: flags.cpus, memoryBytes: flags.memory })),
+  });
+  // The schema at the border, in `Floe.submit`, decides whether this is a spec.
+  const spec = { ...file, ...given } as unknown as JobSpecInput;
+  return { spec, workspace: flags.workspace ?? fromFile };
+}
+
+async function readJobFile(path: string): Promise<Record<string, unknown> & { workspace?: string | undefined }> {
+  try {
+    const { workspace, ...rest } = JobFile.parse(parse(await readFile(path, 'utf8')));
+    return { ...rest, workspace: workspace === undefined ? undefined : resolve(dirname(path), workspace) };
+  } catch (cause) {
+    const reason = cause instanceof z.ZodError ? 'it is not a mapping of fields' : String(cause).split('\n')[0];
+    throw new FloeError('invalidJob', `${path}: ${reason}.`, 'See `floe submit --help`.', { cause });
+  }
+}
+
+/** Something that is no object stays as it is: the schema will say so. */
+function merged(file: unknown, flags: object | undefined): unknown {
+  if (flags === undefined || Object.keys(flags).length === 0) return undefined;
+  return typeof file === 'object' && file !== null ? { ...file, ...flags } : flags;
+}
+
+function withoutUndefined(object: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined));
+}

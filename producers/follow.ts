@@ -1,0 +1,94 @@
+/** Waiting for what happens to jobs. */
+import { FloeError } from '../jobs/errors.ts';
+import { followEvents, type JobEvent, lastEventId } from '../jobs/events.ts';
+import { sendRequest } from '../jobs/fleet.ts';
+import { storeKeys } from '../jobs/names.ts';
+import { JobResult } from '../jobs/result.ts';
+import { isFinal } from '../jobs/state.ts';
+import type { Connections } from './connections.ts';
+import { requireRecord } from './view.ts';
+
+/** Everything that happens to any job from now on, until the signal aborts. Outlasts a restart of Redis. */
+export async function* follow(
+  connections: Connections,
+  signal: AbortSignal,
+  after?: string,
+): AsyncGenerator<JobEvent, void> {
+  const redis = await connections.follower();
+  try {
+    yield* followEvents(redis, { signal, ...(after === undefined ? {} : { after }) });
+  } finally {
+    redis.disconnect();
+  }
+}
+
+/** How the job ended, once it has. Rejects with the signal's reason when that aborts first. */
+export async function waitForResult(connections: Connections, id: string, signal: AbortSignal): Promise<JobResult> {
+  const after = await lastEventId(connections.redis);
+  const record = await requireRecord(connections.redis, id);
+  if (!isFinal(record.state)) await waitForEnd(connections, id, signal, after);
+  return record.result ?? readResult(connections, id);
+}
+
+async function waitForEnd(connections: Connections, id: string, signal: AbortSignal, after: string): Promise<void> {
+  for await (const event of follow(connections, signal, after)) {
+    if (event.jobId === id && isEnd(event)) return;
+  }
+  signal.throwIfAborted();
+}
+
+function isEnd(event: JobEvent): boolean {
+  return event.type === 'succeeded' || event.type === 'failed' || event.type === 'cancelled';
+}
+
+async function readResult(connections: Connections, id: string): Promise<JobResult> {
+  const { result } = await requireRecord(connections.redis, id);
+  if (result) return result;
+  const store = await connections.store();
+  return JobResult.parse(JSON.parse(String(await store.get(storeKeys.result(id)))));
+}
+
+export interface CommittedCheckpoint {
+  readonly checkpoint: string;
+  /** Time that the program stood still, in ms. */
+  readonly frozenMs: number;
+  readonly bytesSent: number;
+}
+
+/** Asks the job's worker for a checkpoint and resolves once one is committed. */
+export async function requestCheckpoint(
+  connections: Connections,
+  id: string,
+  signal: AbortSignal,
+): Promise<CommittedCheckpoint> {
+  const after = await lastEventId(connections.redis);
+  const { state } = await requireRecord(connections.redis, id);
+  if (state === 'queued' || state === 'frozen' || isFinal(state)) throw notRunning(id, state);
+  await sendRequest(connections.redis, { type: 'checkpoint', jobId: id });
+  for await (const event of follow(connections, signal, after)) {
+    if (event.jobId !== id) continue;
+    if (event.type === 'checkpointed' || event.type === 'frozen') {
+      return { checkpoint: event.checkpoint, frozenMs: event.frozenMs, bytesSent: event.bytesSent };
+    }
+    if (event.type === 'freezeFailed') throw freezeFailed(id, event.message);
+    if (isEnd(event)) throw notRunning(id, event.type);
+  }
+  signal.throwIfAborted();
+  throw new FloeError('internal', `The events of ${id} ended by themselves.`, 'Ask for the checkpoint again.');
+}
+
+function notRunning(id: string, state: string): FloeError {
+  return new FloeError(
+    'conflict',
+    `${id} cannot be checkpointed: it is ${state}.`,
+    'Only a job that runs can be; see `floe status`.',
+  );
+}
+
+function freezeFailed(id: string, message: string): FloeError {
+  return new FloeError(
+    'cannotFreeze',
+    `No checkpoint of ${id} was taken: ${message.replace(/\.$/, '')}.`,
+    'The job runs on, and the checkpoint before still stands.',
+  );
+}

@@ -1,0 +1,134 @@
+/**
+ * Submission. Order: every spec is parsed; inputs are uploaded; records are written; the queue is told last, because
+ * from then on a worker may start. Whatever fails before leaves nothing: records go first, so that no job is seen
+ * without its input, then the inputs. If Redis is gone by then, the inputs stay: the job may be in the queue after all.
+ */
+import { stat } from 'node:fs/promises';
+import pLimit from 'p-limit';
+import { FloeError } from '../jobs/errors.ts';
+import { newJobId, storeKeys } from '../jobs/names.ts';
+import { displayName, type JobData, queueOptions } from '../jobs/queue.ts';
+import { createRecords, removeRecords } from '../jobs/record.ts';
+import { type JobSpec, type JobSpecInput, parseJobSpec } from '../jobs/spec.ts';
+import { putFolder } from '../store/folder.ts';
+import type { Connections } from './connections.ts';
+
+const UPLOADS_AT_ONCE = 4;
+/** Jobs that are added in one transaction. */
+const BATCH_LENGTH = 500;
+
+export interface Submission {
+  readonly spec: JobSpecInput;
+  /** Folder whose content the job finds in `/workspace`; it is uploaded as it is now. Default: an empty workspace. */
+  readonly workspace?: string | undefined;
+}
+
+export interface SubmitOptions {
+  /** Cancels the upload; nothing is left then. */
+  readonly signal?: AbortSignal;
+  /** Called as uploads go on, with the bytes read so far of all workspaces together. */
+  readonly onProgress?: (doneBytes: number) => void;
+}
+
+interface PreparedJob {
+  readonly id: string;
+  readonly spec: JobSpec;
+  readonly workspace: string | undefined;
+  input: JobData['input'];
+}
+
+/** Resolves to the ids, in the order given. */
+export async function submitAll(
+  connections: Connections,
+  submissions: readonly Submission[],
+  options: SubmitOptions,
+): Promise<string[]> {
+  const jobs = submissions.map(({ spec, workspace }): PreparedJob => {
+    const parsed = parseJobSpec(spec);
+    return { id: newJobId(parsed.pool), spec: parsed, workspace, input: null };
+  });
+  for (const folder of new Set(jobs.map((job) => job.workspace))) if (folder !== undefined) await checkFolder(folder);
+  try {
+    await uploadInputs(connections, jobs, options);
+    for (let at = 0; at < jobs.length; at += BATCH_LENGTH)
+      await enqueue(connections, jobs.slice(at, at + BATCH_LENGTH));
+  } catch (error) {
+    await undo(connections, jobs, error);
+    throw error;
+  }
+  return jobs.map((job) => job.id);
+}
+
+async function checkFolder(folder: string): Promise<void> {
+  const found = await stat(folder).catch((cause: Error) => cause);
+  if (!(found instanceof Error) && found.isDirectory()) return;
+  const reason = found instanceof Error ? found.message : 'it is not a folder';
+  throw new FloeError('invalidJob', `workspace: must be a folder, got "${folder}" (${reason}).`, 'Correct the path.');
+}
+
+async function uploadInputs(
+  connections: Connections,
+  jobs: readonly PreparedJob[],
+  options: SubmitOptions,
+): Promise<void> {
+  const limit = pLimit(UPLOADS_AT_ONCE);
+  const done = new Map<string, number>();
+  const failure = new AbortController();
+  const signal = AbortSignal.any([failure.signal, ...(options.signal ? [options.signal] : [])]);
+  const uploads = jobs.map((job) =>
+    limit(async () => {
+      if (job.workspace === undefined) return;
+      signal.throwIfAborted();
+      const key = storeKeys.input(job.id);
+      const { sizeBytes } = await putFolder(await connections.store(), key, job.workspace, {
+        signal,
+        onProgress: (bytes) => {
+          done.set(job.id, bytes);
+          options.onProgress?.(done.values().reduce((sum, each) => sum + each, 0));
+        },
+      });
+      job.input = { key, sizeBytes };
+    }).catch((error: unknown) => {
+      failure.abort(error); // one failed: the others need not go on
+      throw error;
+    }),
+  );
+  // All of them have ended before anybody cleans up behind them.
+  const rejected = (await Promise.allSettled(uploads)).find((upload) => upload.status === 'rejected');
+  if (rejected) throw failure.signal.aborted ? failure.signal.reason : rejected.reason;
+}
+
+async function enqueue(connections: Connections, jobs: readonly PreparedJob[]): Promise<void> {
+  await createRecords(
+    connections.redis,
+    jobs.map(({ id, spec }) => ({ id, name: displayName(spec) })),
+  );
+  const byPool = Map.groupBy(jobs, (job) => job.spec.pool);
+  for (const [pool, members] of byPool) {
+    await connections.queue(pool).addBulk(
+      members.map(({ id, spec, input }) => ({
+        name: displayName(spec),
+        data: { spec, input, submittedAt: Date.now() },
+        opts: queueOptions(id, spec),
+      })),
+    );
+  }
+}
+
+async function undo(connections: Connections, jobs: readonly PreparedJob[], reason: unknown): Promise<void> {
+  try {
+    await connections.redis.ping(); // a queue waits for a connection that was lost; this does not
+    for (const { id, spec } of jobs) await connections.queue(spec.pool).remove(id);
+    await removeRecords(
+      connections.redis,
+      jobs.map((job) => job.id),
+    );
+    if (jobs.some((job) => job.workspace !== undefined)) {
+      const store = await connections.store();
+      await store.delete(jobs.map((job) => storeKeys.input(job.id)));
+    }
+  } catch (error) {
+    // What failed first is what the caller must hear; what could not be cleaned up goes with it.
+    if (reason instanceof Error) reason.cause ??= error;
+  }
+}
