@@ -4,9 +4,20 @@ import type { Redis } from 'ioredis';
 import { FloeError, isFinal, listWorkers, poolOfJobId, readRecord, sendRequest } from '../jobs/index.ts';
 import { jobPath } from './fleetPage.ts';
 
-export function actionRoutes(redis: Redis): Router {
+/** Ends a job, or asks its worker to. */
+export type CancelJob = (id: string) => Promise<unknown>;
+
+/**
+ * Without a `cancel` of the caller's the request is left in the record: the job's worker finds it there, or the next one
+ * that takes the job out of its queue.
+ */
+export function actionRoutes(redis: Redis, cancel?: CancelJob): Router {
+  const ask = {
+    cancel: cancel ?? ((jobId: string) => sendRequest(redis, { type: 'cancel', jobId })),
+    checkpoint: (jobId: string) => sendRequest(redis, { type: 'checkpoint', jobId }),
+  };
   const askOwner =
-    (type: 'cancel' | 'checkpoint'): RequestHandler<{ id: string }> =>
+    (type: keyof typeof ask): RequestHandler<{ id: string }> =>
     async (request, response) => {
       const { id } = request.params;
       poolOfJobId(id);
@@ -17,7 +28,7 @@ export function actionRoutes(redis: Redis): Router {
       if (!possible) {
         throw new FloeError('conflict', `${id} is ${record.state}: there is nothing to ${type}.`, 'Look at it again.');
       }
-      await sendRequest(redis, { type, jobId: id });
+      await ask[type](id);
       response.redirect(303, jobPath(id));
     };
 

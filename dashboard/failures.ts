@@ -21,19 +21,19 @@ const STATUSES: Partial<Record<FloeErrorCode, [number, string]>> = {
   redisRefused: [503, 'Redis refused'],
 };
 
-/** A Redis that takes longer than this is as good as away. */
+/** Whatever takes longer than this is as good as away. */
 const ANSWER_TIMEOUT_MS = 15_000;
 
 export const notFound: RequestHandler = (request) => {
   throw new FloeError('notFound', `There is nothing at ${request.path}.`, 'Follow the links instead.');
 };
 
-/** Answers for a handler that hangs because Redis does; whatever it says later is dropped. */
+/** Answers for a handler that hangs; whatever it says later is dropped. */
 export function answerInTime(timeoutMs = ANSWER_TIMEOUT_MS): RequestHandler {
   return (_request, response, next) => {
     const late = () => {
       if (!response.headersSent)
-        next(new FloeError('redisUnreachable', 'Redis takes too long to answer.', 'Look at it.'));
+        next(new FloeError('redisUnreachable', 'Redis or the store takes too long to answer.', 'Look at them.'));
     };
     const timer = setTimeout(late, timeoutMs);
     response.once('close', () => clearTimeout(timer));
@@ -43,6 +43,8 @@ export function answerInTime(timeoutMs = ANSWER_TIMEOUT_MS): RequestHandler {
 
 export function answerFailures(log: Logger): ErrorRequestHandler {
   return (error: unknown, request, response, _next) => {
+    // The handler of a request that was given up noticed that nobody listens any more.
+    if (response.writableEnded) return;
     const failure = describeFailure(error);
     if (failure.status >= 500) log.error({ err: error, path: request.path }, failure.message);
     // Half a download cannot be taken back; cutting it off is all that tells the reader.

@@ -7,8 +7,8 @@ import type { Fleet, ListedJob } from './readFleet.ts';
 import type { Role } from './session.ts';
 
 export function fleetPage(fleet: Fleet, role: Role): string {
-  const going = fleet.jobs.filter((job) => !job.record || !isFinal(job.record.state));
-  const finished = fleet.jobs.filter((job) => job.record && isFinal(job.record.state));
+  const going = fleet.jobs.filter((job) => !isFinal(job.record.state));
+  const finished = fleet.jobs.filter((job) => isFinal(job.record.state));
   return layout({
     title: 'Fleet',
     role,
@@ -75,16 +75,14 @@ const ORDER: readonly JobState[] = ['freezing', 'thawing', 'running', 'frozen', 
 
 function jobList(jobs: readonly ListedJob[], now: number, empty: string): Html {
   if (jobs.length === 0) return html`<p class="empty">${empty}</p>`;
-  const rank = (job: ListedJob) => (job.record ? ORDER.indexOf(job.record.state) : ORDER.length);
+  const rank = (job: ListedJob) => ORDER.indexOf(job.record.state);
   const sorted = jobs.toSorted((a, b) => rank(a) - rank(b));
   return html`<div class="scroll"><table class="jobs"><thead><tr><th>State</th><th>Job</th><th>Worker</th><th class="number">Ran</th><th class="number">Runs</th><th>Last checkpoint</th></tr></thead>
 <tbody>${sorted.map((job) => jobRow(job, now))}</tbody></table></div>`;
 }
 
-function jobRow({ id, name, record }: ListedJob, now: number): Html {
-  const link = html`<a href="${jobPath(id)}"><span class="name">${name}</span><br><span class="id">${id}</span></a>`;
-  if (!record)
-    return html`<tr><td><span class="badge">unknown</span></td><td>${link}</td><td colspan="4" class="dim">no record</td></tr>`;
+function jobRow({ id, record }: ListedJob, now: number): Html {
+  const link = html`<a href="${jobPath(id)}"><span class="name">${record.name || id}</span><br><span class="id">${id}</span></a>`;
   return html`<tr>
 <td>${badge(record.state)}</td><td>${link}${record.progress && progressBar(record.progress)}</td>
 <td>${record.worker ?? '–'}</td><td class="number">${formatDuration(record.ranMs)}</td>

@@ -1,5 +1,5 @@
 /** `/jobs/<id>`: everything that is known of one job. */
-import { displayName, isFinal, type JobRecord, type JobSpec, type RunRecord } from '../jobs/index.ts';
+import { isFinal, type JobRecord, type JobSpec, type RunRecord } from '../jobs/index.ts';
 import { badge, progressBar } from './fleetPage.ts';
 import { formatAgo, formatCommand, formatDuration, formatSize, formatTime } from './format.ts';
 import { type Html, type HtmlValue, html } from './html.ts';
@@ -12,7 +12,7 @@ import { awayMs, lanesOf, timeline } from './timeline.ts';
 /** `storeUrl`: without credentials, to show where things are kept. */
 export function jobPage(job: JobDetails, role: Role, storeUrl: string): string {
   const { id, data, record } = job;
-  const name = data ? displayName(data.spec) : id;
+  const name = record.name || id;
   return layout({
     title: name,
     role,

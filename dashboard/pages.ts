@@ -7,7 +7,7 @@ import type { Store } from '../store/store.ts';
 import { fleetPage } from './fleetPage.ts';
 import { jobPage } from './jobPage.ts';
 import type { Pools } from './pools.ts';
-import { readFleet } from './readFleet.ts';
+import { fleetReader } from './readFleet.ts';
 import { readJob, storedFiles } from './readJob.ts';
 import { roleOf } from './security.ts';
 
@@ -15,8 +15,9 @@ import { roleOf } from './security.ts';
 export type ReadableStore = Pick<Store, 'url' | 'getStream'>;
 
 export function pageRoutes(redis: Redis, pools: Pools, store: ReadableStore): Router {
+  const readFleet = fleetReader(redis, pools);
   const showFleet: RequestHandler = async (_request, response) => {
-    response.send(fleetPage(await readFleet(redis, pools), roleOf(response)));
+    response.send(fleetPage(await readFleet(), roleOf(response)));
   };
   const showJob: RequestHandler<{ id: string }> = async (request, response) => {
     response.send(jobPage(await readJob(redis, pools, request.params.id), roleOf(response), store.url));

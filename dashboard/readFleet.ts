@@ -1,29 +1,30 @@
 /** Reads what the fleet page shows. */
-import type { Job, JobType, Queue } from 'bullmq';
+import type { JobType, Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import {
-  displayName,
-  JobData,
+  isFinal,
   JobEvent,
-  JobRecord,
+  type JobRecord,
+  JobState,
+  listRecords,
   listWorkers,
   redisKeys,
   type WorkerDescription,
 } from '../jobs/index.ts';
 import type { Pools } from './pools.ts';
 
-/** How many jobs of each pool and kind the page shows; the queues page has all. */
-export const LISTED_PER_KIND = 50;
+/** How many jobs the page shows; the queues page has all. */
+const UNFINISHED_LISTED = 100;
 const FINISHED_LISTED = 15;
 const EVENTS_LISTED = 40;
 
+const FINISHED = JobState.options.filter(isFinal);
+const UNFINISHED = JobState.options.filter((state) => !isFinal(state));
+
 export interface ListedJob {
   id: string;
-  name: string;
-  pool: string;
-  /** Null when there is none, or this version cannot read it. */
-  record: JobRecord | null;
+  record: JobRecord;
 }
 
 export interface Fleet {
@@ -35,12 +36,23 @@ export interface Fleet {
   events: JobEvent[];
 }
 
-export async function readFleet(redis: Redis, pools: Pools): Promise<Fleet> {
+/** Reads the fleet once at a time, however many people look at it: who comes while it is read gets the same. */
+export function fleetReader(redis: Redis, pools: Pools): () => Promise<Fleet> {
+  let underWay: Promise<Fleet> | undefined;
+  return () => {
+    underWay ??= readFleet(redis, pools).finally(() => {
+      underWay = undefined;
+    });
+    return underWay;
+  };
+}
+
+async function readFleet(redis: Redis, pools: Pools): Promise<Fleet> {
   const queues = [...(await pools.look()).values()];
   const [workers, counts, jobs, events] = await Promise.all([
     listWorkers(redis),
     countJobs(queues),
-    listJobs(redis, queues),
+    listJobs(redis),
     latestEvents(redis),
   ]);
   return { at: Date.now(), workers, counts, jobs, events };
@@ -58,32 +70,11 @@ async function countJobs(queues: Queue[]): Promise<Fleet['counts']> {
   };
 }
 
-async function listJobs(redis: Redis, queues: Queue[]): Promise<ListedJob[]> {
-  const unfinished = await jobsOf(queues, ['active', 'waiting', 'prioritized', 'delayed'], LISTED_PER_KIND);
-  const finished = await jobsOf(queues, ['completed', 'failed'], FINISHED_LISTED);
-  finished.sort((a, b) => (b.finishedOn ?? 0) - (a.finishedOn ?? 0));
-  return readRecords(redis, [...unfinished, ...finished.slice(0, FINISHED_LISTED)]);
-}
-
-async function jobsOf(queues: Queue[], kinds: JobType[], count: number): Promise<Job[]> {
-  const lists = await Promise.all(queues.flatMap((queue) => kinds.map((kind) => queue.getJobs([kind], 0, count - 1))));
-  // A job that was removed between two reads of BullMQ's comes back as undefined, whatever the types say.
-  return lists.flat().filter((job): job is Job => job !== undefined && job !== null);
-}
-
-async function readRecords(redis: Redis, jobs: Job[]): Promise<ListedJob[]> {
-  const seen = new Map(jobs.map((job) => [job.id ?? '', job]));
-  return Promise.all(
-    [...seen].map(async ([id, job]) => {
-      const record = JobRecord.safeParse(await redis.hgetall(redisKeys.record(id)));
-      return { id, name: nameOf(job.data, job.name), pool: job.queueName, record: record.success ? record.data : null };
-    }),
-  );
-}
-
-function nameOf(data: unknown, fallback: string): string {
-  const parsed = JobData.safeParse(data);
-  return parsed.success ? displayName(parsed.data.spec) : fallback;
+async function listJobs(redis: Redis): Promise<ListedJob[]> {
+  const unfinished = await listRecords(redis, { states: UNFINISHED, limit: UNFINISHED_LISTED });
+  const finished = await listRecords(redis, { states: FINISHED, limit: FINISHED_LISTED });
+  finished.sort((a, b) => (b.record.finishedAt ?? 0) - (a.record.finishedAt ?? 0));
+  return [...unfinished, ...finished];
 }
 
 const Entries = z.array(z.tuple([z.string(), z.array(z.string()).min(2)]));

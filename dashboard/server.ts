@@ -5,7 +5,7 @@ import express, { type Express, type RequestHandler } from 'express';
 import type { Redis } from 'ioredis';
 import { type Logger, pino } from 'pino';
 import { asRedisError, connectRedis, FloeError, type RedisConfig } from '../jobs/index.ts';
-import { actionRoutes } from './actions.ts';
+import { actionRoutes, type CancelJob } from './actions.ts';
 import { assetRoutes } from './assets.ts';
 import { BOARD_PATH, boardRoutes } from './board.ts';
 import { answerFailures, answerInTime, notFound } from './failures.ts';
@@ -26,6 +26,8 @@ export interface DashboardOptions extends RedisConfig {
   password?: string | undefined;
   /** Default: nobody can log in read-only. */
   readOnlyPassword?: string | undefined;
+  /** How operators cancel. Default: by a request in the job's record, which the worker that has or next takes it obeys. */
+  cancel?: CancelJob | undefined;
   /** One reverse proxy in front says who asks (`X-Forwarded-For`). Default false: nobody is believed. */
   trustProxy?: boolean | undefined;
   /** Default: silent. */
@@ -50,7 +52,7 @@ export async function startDashboard(options: DashboardOptions): Promise<Dashboa
   const redis = await connectRedis(options, { whenLost: 'fail' });
   // Every queue listens on the one connection, and there may be many pools.
   redis.setMaxListeners(0);
-  redis.on('error', (error) => log.warn({ err: error }, 'the connection to Redis failed'));
+  reportOutages(redis, log);
   const pools = new Pools(redis, (error) => log.debug({ err: error }, 'a queue lost its connection'));
   const server = createServer(buildApp({ options, log, passwords, redis, pools }));
   const close = async () => {
@@ -65,6 +67,19 @@ export async function startDashboard(options: DashboardOptions): Promise<Dashboa
     redis.disconnect();
     throw error;
   }
+}
+
+/** One line when Redis goes and one when it is back, not one for each attempt in between. */
+function reportOutages(redis: Redis, log: Logger): void {
+  let away = false;
+  redis.on('error', (error) => {
+    if (!away) log.warn({ err: error }, 'the connection to Redis failed');
+    away = true;
+  });
+  redis.on('ready', () => {
+    if (away) log.info('Redis is back');
+    away = false;
+  });
 }
 
 function buildApp(parts: {
@@ -84,7 +99,7 @@ function buildApp(parts: {
   app.use('/assets', assetRoutes());
   app.use(requireSameOrigin, loginRoutes(passwords, sessions));
   app.use(requireSession(sessions), requireOperator);
-  app.use(pageRoutes(redis, pools, options.store), actionRoutes(redis));
+  app.use(pageRoutes(redis, pools, options.store), actionRoutes(redis, options.cancel));
   app.use(BOARD_PATH, boardRoutes(redis, pools));
   app.use(notFound, answerFailures(log));
   return app;

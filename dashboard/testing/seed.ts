@@ -3,7 +3,9 @@ import type { Redis } from 'ioredis';
 import {
   announceWorker,
   appendLog,
-  JobData,
+  createRecords,
+  displayName,
+  type JobData,
   type JobSpecInput,
   newJobId,
   OwnedRecord,
@@ -13,6 +15,7 @@ import {
   type RecordChange,
   type RunRecord,
   redisKeys,
+  storeKeys,
   type WorkerDescription,
 } from '../../jobs/index.ts';
 
@@ -20,13 +23,11 @@ import {
 export async function seedJob(redis: Redis, input: JobSpecInput, submittedAt = Date.now()): Promise<string> {
   const spec = parseJobSpec(input);
   const id = newJobId(spec.pool);
-  const data = JobData.parse({ spec, input: { key: `jobs/${id}/input.tar.zst`, sizeBytes: 5_400_000 }, submittedAt });
-  await redis.sadd(redisKeys.pools, spec.pool);
-  await redis.hset(redisKeys.record(id), { state: 'queued', submittedAt });
-  const event = { jobId: id, epoch: 0, at: submittedAt, type: 'submitted' };
-  await redis.xadd(redisKeys.events, '*', 'event', JSON.stringify(event));
+  await createRecords(redis, [{ id, name: displayName(spec) }]);
+  await redis.hset(redisKeys.record(id), { submittedAt });
   const queue = openQueue(spec.pool, redis);
-  await queue.add(spec.name ?? 'job', data, queueOptions(id, spec));
+  const data: JobData = { spec, input: { key: storeKeys.input(id), sizeBytes: 9 }, submittedAt };
+  await queue.add(displayName(spec), data, queueOptions(id, spec));
   await queue.close();
   return id;
 }
