@@ -53,7 +53,7 @@ export interface FreezeOptions {
   /** The fencing epoch of the run; part of every key that is written. */
   readonly epoch: number;
   /** `stop`: the program is killed once the checkpoint is committed. `continue`: it goes on as soon as it has been read. */
-  readonly then: 'stop' | 'continue';
+  readonly afterwards: 'stop' | 'continue';
   /** Aborting before the commit lets the program run on, and leaves no checkpoint. */
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: StepProgress) => void;

@@ -8,15 +8,16 @@
  *
  * A dump that fails leaves the job running: CRIU lets go of what it stopped.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer, type Server, type Socket } from 'node:net';
+import { readFile, writeFile } from 'node:fs/promises';
+import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { explainUndumpable, lastErrors } from '../criu/explain.ts';
 import { FreezerError } from '../errors.ts';
 import type { ProgramEnd } from '../runtime.ts';
 import { criuCommand, toolbox } from '../toolbox.ts';
+import { PageListener } from './pageListener.ts';
 import { processTree, refuseUndumpable } from './processes.ts';
 import { controlFiles, type DumpResult, places } from './protocol.ts';
 
@@ -54,7 +55,7 @@ const DUMP_OPTIONS = [
 export class Job {
   #rootPid = 0;
   #state: 'idle' | 'running' | 'stopped' | 'ended' = 'idle';
-  #pages: { server: Server; connection: Promise<Socket> } | null = null;
+  #pages: PageListener | null = null;
   readonly #onEnd: (end: ProgramEnd) => void;
 
   constructor(onEnd: (end: ProgramEnd) => void) {
@@ -86,36 +87,34 @@ export class Job {
   }
 
   async listenForPages(): Promise<void> {
-    await rm(PAGES_SOCKET, { force: true });
-    const server = createServer({ pauseOnConnect: true });
-    const connection = once(server, 'connection').then(([socket]: Socket[]) => {
-      if (!socket) throw new FreezerError('lost', 'The engine did not connect.', 'See the log of the worker.');
-      return socket;
-    });
-    server.listen(PAGES_SOCKET);
-    await once(server, 'listening');
-    this.#pages = { server, connection };
+    this.#pages = await PageListener.open(PAGES_SOCKET);
+  }
+
+  /** The engine will not come: a `dump` that waits for it fails. */
+  abandonPages(): void {
+    this.#pages?.close();
   }
 
   async dump(): Promise<DumpResult> {
-    if (this.#state !== 'running' || !this.#pages) throw notRunning();
-    const { server, connection } = this.#pages;
-    this.#pages = null;
-    const socket = await connection;
-    server.close();
+    if (!this.#pages) throw new FreezerError('lost', 'listenForPages comes first.', 'This is a defect of Floe.');
+    try {
+      return await this.#dumpThrough(await this.#pages.connection);
+    } finally {
+      this.#pages.close();
+      this.#pages = null;
+    }
+  }
+
+  async #dumpThrough(pages: Socket): Promise<DumpResult> {
+    if (this.#state !== 'running') throw notRunning();
     const begun = performance.now();
-    const code = await this.#criu(
-      ['dump', '--tree', String(this.#rootPid), ...COMMON_OPTIONS, ...DUMP_OPTIONS],
-      socket,
-    );
-    socket.destroy();
-    const dumpMs = performance.now() - begun;
-    if (code !== 0)
-      throw this.#state === 'running'
-        ? failure('dumpFailed', 'CRIU could not dump the job', await readLog('dump.log'))
-        : notRunning();
-    this.#state = 'stopped';
-    return { dumpMs, rootPid: this.#rootPid };
+    const code = await this.#criu(['dump', '--tree', String(this.#rootPid), ...COMMON_OPTIONS, ...DUMP_OPTIONS], pages);
+    if (code === 0) {
+      this.#state = 'stopped';
+      return { dumpMs: performance.now() - begun, rootPid: this.#rootPid };
+    }
+    if (this.#state !== 'running') throw notRunning();
+    throw failure('dumpFailed', 'CRIU could not dump the job', await readLog('dump.log'));
   }
 
   async resume(): Promise<void> {
@@ -132,7 +131,7 @@ export class Job {
 
   async #criu(options: readonly string[], pages: Socket | 'ignore'): Promise<number | null> {
     const [program, ...prefix] = criuCommand();
-    const criu: ChildProcess = spawn(program, [...prefix, ...options], {
+    const criu = spawn(program, [...prefix, ...options], {
       stdio: [pages, 'ignore', 'inherit'],
     });
     const [code] = (await once(criu, 'exit')) as [number | null];

@@ -19,6 +19,7 @@ const methods: AgentMethods = {
   restore: ({ rootPid }) => job.restore(rootPid),
   preflight: () => job.preflight(),
   listenForPages: () => job.listenForPages(),
+  abandonPages: () => job.abandonPages(),
   dump: () => job.dump(),
   resume: () => job.resume(),
   signal: ({ signal }) => job.signal(signal),

@@ -28,6 +28,8 @@ export interface AgentMethods {
   preflight(of: Record<string, never>): Promise<void>;
   /** Listens for the engine at `pages.sock`, so that it can connect. */
   listenForPages(of: Record<string, never>): Promise<void>;
+  /** The engine will not connect after all. */
+  abandonPages(of: Record<string, never>): void;
   /** Dumps through that connection and leaves the program stopped. */
   dump(of: Record<string, never>): Promise<DumpResult>;
   resume(of: Record<string, never>): Promise<void>;

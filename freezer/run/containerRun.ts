@@ -106,12 +106,11 @@ export class ContainerRun implements Run {
     const frozenAt = Date.now();
     const stoppedAt = performance.now();
     const { criuVersion } = facts;
-    const [dumped] = await settleAll(
-      agent.request('dump', {}),
-      engine.peer.request('receivePages', { controlDirectory: folder.control, criuVersion }),
-    );
+    const received = engine.peer.request('receivePages', { controlDirectory: folder.control, criuVersion });
+    received.catch(() => agent.notify('abandonPages', {}));
+    const [dumped] = await settleAll(agent.request('dump', {}), received);
     await engine.peer.request('saveFiles', { imagesDirectory: folder.images, filesDirectory: folder.files });
-    if (options.then === 'continue') await agent.request('resume', {});
+    if (options.afterwards === 'continue') await agent.request('resume', {});
     const readMs = performance.now() - stoppedAt;
     const checkpoint = await engine.peer.request('commit', {
       epoch: options.epoch,
@@ -122,7 +121,7 @@ export class ContainerRun implements Run {
       rootPid: dumped.rootPid,
       cpuFeatures: facts.cpuFeatures,
     });
-    if (options.then === 'continue') return { checkpoint, frozenMs: readMs };
+    if (options.afterwards === 'continue') return { checkpoint, frozenMs: readMs };
     const frozenMs = performance.now() - stoppedAt;
     this.#end.resolve({ kind: 'lost', reason: 'frozen' });
     await this.kill();
