@@ -1,6 +1,6 @@
 /** Who gets in, and what they can change: over real HTTP, on a real Redis. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openQueue, readRecord, redisKeys } from '../jobs/index.ts';
+import { FloeError, openQueue, readRecord, redisKeys } from '../jobs/index.ts';
 import { startDashboard } from './index.ts';
 import { LoginLimiter } from './loginLimiter.ts';
 import { Client } from './testing/client.ts';
@@ -194,6 +194,22 @@ describe('an operator', () => {
     expect(await response.text()).toContain('is succeeded: there is nothing to cancel');
     expect((await operator.send('POST', '/jobs/default-aaaaaaaaaa/cancel')).status).toBe(404);
     expect(await stack.redis.exists(redisKeys.record('default-aaaaaaaaaa'))).toBe(0);
+  });
+
+  it('cancels in the way that the program around the dashboard gave', async () => {
+    const { server, store } = stack;
+    const cancelled: string[] = [];
+    const cancel = async (id: string) => {
+      if (cancelled.includes(id)) throw new FloeError('conflict', `${id} has ended already.`, 'Nothing to do.');
+      cancelled.push(id);
+    };
+    const options = { redisUrl: server.url, stateDir: '/nowhere', store, password: OPERATOR, cancel };
+    await using dashboard = await startDashboard(options);
+    const client = new Client(dashboard.url);
+    await client.login(OPERATOR);
+    expect((await client.send('POST', `/jobs/${runningId}/cancel`)).status).toBe(303);
+    expect((await client.send('POST', `/jobs/${runningId}/cancel`)).status).toBe(409);
+    expect(cancelled).toEqual([runningId]);
   });
 
   it('can pause queues in Bull Board but not touch jobs behind their records', async () => {

@@ -73,14 +73,17 @@ function runRow(run: RunRecord, away: number, now: number): Html {
 <td class="number">${formatDuration(run.frozenMs)}</td><td class="number">${formatSize(run.bytesSent)}</td><td>${run.end ?? 'goes on'}${lost}</td></tr>${passedOver}`;
 }
 
-function logs({ record, logTail }: JobDetails): Html {
+function logs({ id, record, logTail }: JobDetails): Html {
+  const ended = isFinal(record.state);
+  // Redis drops a finished job's log after a while.
+  if (ended && logTail.stdout === '' && logTail.stderr === '') return html`<p class="empty">It is in the store.</p>`;
   const one = (stream: 'stdout' | 'stderr') =>
     html`<h3>${stream}</h3><div class="log" id="${stream}" data-live>${
       logTail[stream] === '' ? html`<p class="empty">nothing</p>` : html`<pre>${logTail[stream]}</pre>`
     }</div>`;
-  const where = isFinal(record.state)
+  const where = ended
     ? 'The last of its last run; all of it is in the store.'
-    : 'The last of this run. All of it: floe logs.';
+    : html`The last of this run. All of it: <code>floe logs ${id}</code>`;
   return html`${one('stdout')}${one('stderr')}<p class="dim">${where}</p>`;
 }
 
@@ -95,7 +98,9 @@ ${value.outputs && value.outputs.unmatched.length > 0 && term('Named nothing', v
 }
 
 function kept(job: JobDetails, storeUrl: string): Html {
-  const where = (key: string) => html`<code class="key">${storeUrl.replace(/\/$/, '')}/${key}</code>`;
+  // What follows the `?` says how to reach the store and not where things are in it.
+  const base = storeUrl.replace(/\?.*$/, '').replace(/\/$/, '');
+  const where = (key: string) => html`<code class="key">${base}/${key}</code>`;
   const files = storedFiles(job).map(
     ({ name, title, key, sizeBytes }) =>
       html`<li><a href="/jobs/${encodeURIComponent(job.id)}/files/${name}" download>${title}</a>${sizeBytes !== null && html` <span class="dim">${formatSize(sizeBytes)}</span>`}<br>${where(key)}</li>`,
