@@ -97,7 +97,7 @@ progress::-moz-progress-bar { background: var(--ice); border-radius: 3px; }
 .job-head .id { color: var(--dim); }
 .actions { display: flex; gap: .6rem; }
 .timeline { margin-bottom: 1.25rem; display: grid; gap: .35rem; }
-.lane { display: grid; grid-template-columns: 9rem 1fr; gap: .9rem; align-items: center; }
+.lane { display: grid; grid-template-columns: 9rem minmax(0, 1fr); gap: .9rem; align-items: center; }
 .lane-name { font-size: .87rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .lane svg { display: block; }
 .lane-back { fill: color-mix(in srgb, var(--line) 55%, transparent); }
@@ -114,7 +114,7 @@ dt { color: var(--dim); } dd { margin: 0; min-width: 0; }
 .kept { list-style: none; margin: 0; padding: 0; display: grid; gap: .7rem; font-size: .9rem; }
 .key { color: var(--dim); }
 
-button { font: inherit; font-size: .9rem; font-weight: 550; padding: .4rem .95rem; border-radius: 8px; border: 1px solid var(--line); background: var(--card); color: var(--text); cursor: pointer; }
+button { white-space: nowrap; font: inherit; font-size: .9rem; font-weight: 550; padding: .4rem .95rem; border-radius: 8px; border: 1px solid var(--line); background: var(--card); color: var(--text); cursor: pointer; }
 button:hover:not(:disabled) { border-color: var(--accent); }
 button:disabled { opacity: .6; cursor: default; }
 button.primary { background: var(--accent); border-color: var(--accent); color: var(--accent-text); padding: .6rem; }
@@ -130,4 +130,10 @@ input[type=password] { font: inherit; padding: .55rem .75rem; border-radius: 8px
 .problem { color: var(--bad); font-size: .9rem; margin: 0 0 .3rem; }
 .message { max-width: 40rem; margin: 10vh auto 0; }
 .message h1 { margin-bottom: .6rem; }
+@media (max-width: 640px) {
+  .top { gap: .9rem; } .role { display: none; }
+  .scroll table { min-width: 36rem; }
+  .lane { grid-template-columns: minmax(0, 1fr); gap: .15rem; } .lane.axis > :first-child { display: none; }
+  .legend { gap: .6rem; }
+}
 `;
