@@ -198,7 +198,7 @@ describe('files', () => {
 
 describe('a periodic checkpoint', () => {
   test('lets the program run on, and can be gone back to with memory, files and log as they were', async () => {
-    const run = await start(['./memory', '8', '80'], withProgram('memory'));
+    const run = await start(['./memory', '8', '400', '--pace-ms', '10'], withProgram('memory'));
     await untilLines(run, 5);
     const { checkpoint } = await run.freeze({ place, epoch: 1, afterwards: 'continue' });
     const linesThen = (await readFile(run.logs.stdout))
@@ -211,7 +211,21 @@ describe('a periodic checkpoint', () => {
     expect(again.logStart).toEqual(checkpoint.logSizes);
     expect(await again.ended).toEqual({ kind: 'exited', code: 0 });
     const steps = (await output(again)).match(/^step \d+/gm);
-    expect(steps).toEqual(Array.from({ length: 80 }, (_, at) => `step ${at + 1}`));
+    expect(steps).toEqual(Array.from({ length: 400 }, (_, at) => `step ${at + 1}`));
+  });
+
+  test('leaves nothing of its own in the workspace, even for a file that lost the name it was opened by', async () => {
+    const script =
+      'exec 5<>a; echo text >&5; ln a b; rm a; echo ready; while [ ! -e go ]; do sleep 0.02; done; cat b; ls';
+    const run = await start(['sh', '-c', script]);
+    await untilLines(run, 1);
+    const { checkpoint } = await run.freeze({ place, epoch: 1, afterwards: 'continue' });
+    expect(await readdir(run.workspace)).toEqual(['b']);
+    await run.kill();
+    const again = await thaw(checkpoint.id, 2);
+    await writeFile(join(again.workspace, 'go'), '');
+    expect(await again.ended).toEqual({ kind: 'exited', code: 0 });
+    expect(await output(again)).toBe('ready\ntext\nb\ngo\n');
   });
 });
 
@@ -221,7 +235,7 @@ describe('a freeze that fails lets the program run on and leaves the checkpoints
     await mkdir(disk);
     await execa('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', disk]);
     try {
-      const run = await start(['./memory', '16', '40', 'random'], withProgram('memory'));
+      const run = await start(['./memory', '16', '400', 'random', '--pace-ms', '10'], withProgram('memory'));
       await untilLines(run, 5);
       await run.freeze({ place, epoch: 1, afterwards: 'continue' });
       const full = { storeUrl: `file://${disk}`, prefix: place.prefix };
@@ -236,7 +250,7 @@ describe('a freeze that fails lets the program run on and leaves the checkpoints
   });
 
   test('it is cancelled in the middle of the dump', async () => {
-    const run = await start(['./memory', '256', '40', 'random'], withProgram('memory'));
+    const run = await start(['./memory', '256', '400', 'random', '--pace-ms', '10'], withProgram('memory'));
     await untilLines(run, 5);
     const cancel = new AbortController();
     const onProgress = ({ step }: { step: string }) => step === 'dumping' && cancel.abort();

@@ -24,6 +24,7 @@ import type { FreezeOptions, Frozen, ProgramEnd, Run } from '../runtime.ts';
 import type { Agent } from './agentLink.ts';
 import { emptyFolder } from './emptyFolder.ts';
 import type { RunFolder } from './folder.ts';
+import { removeLinkRemaps } from './linkRemaps.ts';
 
 /** What the runtime knows of the container and the machine. */
 export interface ContainerFacts {
@@ -94,7 +95,7 @@ export class ContainerRun implements Run {
       return await this.#dumpAndCommit(engine, options);
     } catch (error) {
       // A container that is gone has nothing to resume, and `ended` tells.
-      await agent.request('resume', {}).catch(() => undefined);
+      await this.#resume().catch(() => undefined);
       throw engine.explain(error);
     }
   }
@@ -110,7 +111,7 @@ export class ContainerRun implements Run {
     received.catch(() => agent.notify('abandonPages', {}));
     const [dumped] = await settleAll(agent.request('dump', {}), received);
     await engine.peer.request('saveFiles', { imagesDirectory: folder.images, filesDirectory: folder.files });
-    if (options.afterwards === 'continue') await agent.request('resume', {});
+    if (options.afterwards === 'continue') await this.#resume();
     const readMs = performance.now() - stoppedAt;
     const checkpoint = await engine.peer.request('commit', {
       epoch: options.epoch,
@@ -126,6 +127,11 @@ export class ContainerRun implements Run {
     this.#end.resolve({ kind: 'lost', reason: 'frozen' });
     await this.kill();
     return { checkpoint, frozenMs };
+  }
+
+  async #resume(): Promise<void> {
+    await removeLinkRemaps(this.#container.folder.files);
+    await this.#container.agent.request('resume', {});
   }
 
   async kill(): Promise<void> {
