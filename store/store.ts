@@ -46,7 +46,7 @@ export interface ByteRange {
   readonly lengthBytes: number;
 }
 
-interface Cancellable {
+export interface Cancellable {
   /** Cancels the call; it then rejects with the signal's reason. */
   readonly signal?: AbortSignal;
 }
@@ -54,7 +54,8 @@ interface Cancellable {
 /**
  * One contract for every driver; `conformance.ts` is its executable form.
  *
- * Keys are `/`-separated paths of `[A-Za-z0-9._=-]` segments, relative to the store's URL; no empty, `.` or `..` segment.
+ * Keys are `/`-separated paths of `[A-Za-z0-9._=-]` segments, relative to the store's URL; no empty, `.` or `..` segment;
+ * at most 900 characters, 250 in a segment. No key is a folder of another (`a` and `a/b`): a file system cannot hold both.
  * A write is whole or absent: no reader ever sees half an object, even when the writer is killed. A write that
  * resolved is durable and visible to every later `get` and `list`. Every call rejects with a `StoreError`.
  */
