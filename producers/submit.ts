@@ -48,14 +48,17 @@ export async function submitAll(
     return { id: newJobId(parsed.pool), spec: parsed, workspace, input: null };
   });
   for (const folder of new Set(jobs.map((job) => job.workspace))) if (folder !== undefined) await checkFolder(folder);
-  try {
-    await uploadInputs(connections, jobs, options);
-    for (let at = 0; at < jobs.length; at += BATCH_LENGTH)
-      await enqueue(connections, jobs.slice(at, at + BATCH_LENGTH));
-  } catch (error) {
-    await undo(connections, jobs, error);
-    throw error;
-  }
+  await orElse(
+    () => uploadInputs(connections, jobs, options),
+    () => removeInputs(connections, jobs),
+  );
+  await orElse(
+    () => enqueueAll(connections, jobs),
+    async () => {
+      await removeJobs(connections, jobs);
+      await removeInputs(connections, jobs);
+    },
+  );
   return jobs.map((job) => job.id);
 }
 
@@ -98,6 +101,10 @@ async function uploadInputs(
   if (rejected) throw failure.signal.aborted ? failure.signal.reason : rejected.reason;
 }
 
+async function enqueueAll(connections: Connections, jobs: readonly PreparedJob[]): Promise<void> {
+  for (let at = 0; at < jobs.length; at += BATCH_LENGTH) await enqueue(connections, jobs.slice(at, at + BATCH_LENGTH));
+}
+
 async function enqueue(connections: Connections, jobs: readonly PreparedJob[]): Promise<void> {
   await createRecords(
     connections.redis,
@@ -115,20 +122,28 @@ async function enqueue(connections: Connections, jobs: readonly PreparedJob[]): 
   }
 }
 
-async function undo(connections: Connections, jobs: readonly PreparedJob[], reason: unknown): Promise<void> {
+async function removeJobs(connections: Connections, jobs: readonly PreparedJob[]): Promise<void> {
+  await connections.redis.ping(); // a queue waits for a connection that was lost; this does not
+  for (const { id, spec } of jobs) await connections.queue(spec.pool).remove(id);
+  const ids = jobs.map((job) => job.id);
+  await removeRecords(connections.redis, ids);
+}
+
+async function removeInputs(connections: Connections, jobs: readonly PreparedJob[]): Promise<void> {
+  const uploaded = jobs.filter((job) => job.workspace !== undefined);
+  if (uploaded.length === 0) return;
+  const store = await connections.store();
+  await store.delete(uploaded.map((job) => storeKeys.input(job.id)));
+}
+
+/** Undoes what failed. The first failure is what the caller must hear; what could not be cleaned up goes with it. */
+async function orElse(work: () => Promise<void>, undo: () => Promise<void>): Promise<void> {
   try {
-    await connections.redis.ping(); // a queue waits for a connection that was lost; this does not
-    for (const { id, spec } of jobs) await connections.queue(spec.pool).remove(id);
-    await removeRecords(
-      connections.redis,
-      jobs.map((job) => job.id),
-    );
-    if (jobs.some((job) => job.workspace !== undefined)) {
-      const store = await connections.store();
-      await store.delete(jobs.map((job) => storeKeys.input(job.id)));
-    }
+    await work();
   } catch (error) {
-    // What failed first is what the caller must hear; what could not be cleaned up goes with it.
-    if (reason instanceof Error) reason.cause ??= error;
+    await undo().catch((second: unknown) => {
+      if (error instanceof Error) error.cause ??= second;
+    });
+    throw error;
   }
 }

@@ -25,6 +25,7 @@ export async function runAtEdge(argv: readonly string[], run: () => Promise<unkn
     if (error instanceof CommanderError && error.exitCode === 0) return 0; // help or version was asked for
     const failure = describeFailure(error);
     report(failure, wantsJson(argv));
+    if (process.env.FLOE_LOG_LEVEL === 'debug') console.error(error);
     return failure.exitCode;
   }
 }
