@@ -4,8 +4,11 @@ import { PassThrough, Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Store, StoreErrorCode } from './store.ts';
 
-/** @param openFresh opens an empty store; the suite closes it */
-export function describeStore(name: string, openFresh: () => Promise<Store>): void {
+/**
+ * @param openFresh opens an empty store; the suite closes it
+ * @param keysInPages how many keys to list at least; by default more than S3 puts in one page
+ */
+export function describeStore(name: string, openFresh: () => Promise<Store>, keysInPages = 1_025): void {
   describe(`the contract, kept by ${name}`, () => {
     let store: Store;
     beforeAll(async () => {
@@ -16,7 +19,7 @@ export function describeStore(name: string, openFresh: () => Promise<Store>): vo
     describeWriting(() => store);
     describeStreams(() => store);
     describeReading(() => store);
-    describeListing(() => store);
+    describeListing(() => store, keysInPages);
     describeBadInput(() => store);
   });
 }
@@ -133,6 +136,7 @@ function describeStreams(store: () => Store): void {
     await expect(writing).rejects.toBe(reason);
     expect(endless.destroyed).toBe(true);
     await expect(store().create('stream/aborted', Buffer.from('x'), { signal })).rejects.toBe(reason);
+    await expect(store().putStream('stream/aborted', Readable.from([]), { signal })).rejects.toBe(reason);
     await expect(store().get('stream/replaced', { signal })).rejects.toBe(reason);
     await expect(store().getStream('stream/replaced', { signal })).rejects.toBe(reason);
     await expect(Array.fromAsync(store().list('', { signal }))).rejects.toBe(reason);
@@ -189,7 +193,7 @@ function describeReading(store: () => Store): void {
   });
 }
 
-function describeListing(store: () => Store): void {
+function describeListing(store: () => Store, keysInPages: number): void {
   it('lists in byte order of the whole key, folders or not', async () => {
     const keys = [
       'order/B',
@@ -217,7 +221,7 @@ function describeListing(store: () => Store): void {
   });
 
   it('lists and deletes more keys than fit in one page', async () => {
-    const keys = Array.from({ length: 1_025 }, (_, index) => `many/${String(index).padStart(4, '0')}`);
+    const keys = Array.from({ length: keysInPages }, (_, index) => `many/${String(index).padStart(4, '0')}`);
     const waiting = [...keys];
     const writer = async () => {
       for (let key = waiting.pop(); key; key = waiting.pop()) await store().create(key, Buffer.from('x'));

@@ -1,11 +1,11 @@
 /** A folder as one object: a tar archive, compressed with zstd. For workspaces and outputs. */
 import { once } from 'node:events';
 import type { Stats } from 'node:fs';
-import { glob, lstat, mkdir, readdir, realpath, rm, symlink } from 'node:fs/promises';
+import { chmod, glob, lstat, mkdir, readdir, realpath, rm, symlink } from 'node:fs/promises';
 import { dirname, isAbsolute, join, posix, relative, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { createZstdCompress, createZstdDecompress } from 'node:zlib';
+import { constants, createZstdCompress, createZstdDecompress } from 'node:zlib';
 import * as tar from 'tar';
 import { type Cancellable, type Store, StoreError } from './store.ts';
 
@@ -26,7 +26,7 @@ export interface PutFolderResult {
 }
 
 /**
- * Stores a folder under `key`, replacing what was there. Modes, owners, symbolic and hard links and times are kept; sockets and
+ * Stores a folder under `key`, replacing what was there. Modes, owners, symbolic and hard links and files' times are kept; sockets and
  * devices are left out. A file that changes meanwhile may be stored half old, half new.
  *
  * @throws StoreError `invalid` when `include` leaves the folder, `notFound` when there is no such folder, and what `putStream` throws
@@ -42,11 +42,9 @@ export async function putFolder(
   const onWriteEntry = (entry: tar.WriteEntry) => {
     if (entry.type !== 'Directory') files += 1;
   };
-  // `./` because tar takes a name that begins with `@` for an archive to copy from.
-  const archive = tar.create(
-    { cwd: directory, strict: true, onWriteEntry },
-    paths.map((path) => `./${path}`),
-  );
+  const archive = new tar.Pack({ cwd: directory, strict: true, onWriteEntry });
+  for (const path of paths) archive.add(path);
+  archive.end();
   async function* counted(): AsyncGenerator<Buffer> {
     let bytes = 0;
     for await (const chunk of archive) {
@@ -55,7 +53,7 @@ export async function putFolder(
       yield chunk;
     }
   }
-  const compressed = createZstdCompress();
+  const compressed = createZstdCompress({ params: { [constants.ZSTD_c_checksumFlag]: 1 } });
   const cancel = signal ? { signal } : {};
   const reading = pipeline(Readable.from(counted(), { objectMode: false }), compressed, cancel);
   const [read, written] = await Promise.allSettled([reading, store.putStream(key, compressed, cancel)]);
@@ -64,6 +62,9 @@ export async function putFolder(
   if (written.status === 'rejected') throw written.reason;
   return { sizeBytes: written.value.sizeBytes, files, unmatched };
 }
+
+/** The two blocks of zeros that are all there is to an archive of nothing; the parser takes that for no archive. */
+const emptyArchive = Buffer.alloc(1024);
 
 /**
  * Unpacks what `putFolder` stored into `directory`, which is made when it is not there; files of the same name are
@@ -80,22 +81,36 @@ export async function getFolder(
   const cancel = signal ? { signal } : {};
   const stored = await store.getStream(key, cancel);
   await mkdir(directory, { recursive: true });
+  const umask = process.umask();
+  const modes: { readonly path: string; readonly mode: number }[] = [];
   const links: Link[] = [];
   const filter = (path: string, entry: tar.ReadEntry | Stats) => {
     const link = linkOutOf(path, entry as tar.ReadEntry);
     if (link) links.push(link);
+    const { type, mode = 0 } = entry as tar.ReadEntry;
+    // tar creates files under this process's umask.
+    if (type === 'File' && mode & umask) modes.push({ path, mode });
     return !link;
   };
-  const archive = tar.extract({ cwd: directory, strict: true, chmod: true, processUmask: 0, filter });
-  const unpacked = once(archive, 'close'); // Rejects at `error`.
-  const feed = async (chunks: AsyncIterable<Buffer>) => {
-    for await (const chunk of chunks) if (!archive.write(chunk)) await once(archive, 'drain');
+  const archive = tar.extract({ cwd: directory, strict: true, chmod: true, filter });
+  const failed = new Promise<never>((_, reject) => archive.once('error', reject));
+  const unpack = async (chunks: AsyncIterable<Buffer>) => {
+    let isEmpty = true;
+    for await (const chunk of chunks) {
+      isEmpty &&= chunk.equals(emptyArchive);
+      if (!isEmpty && !archive.write(chunk)) await once(archive, 'drain');
+    }
+    if (isEmpty) return;
+    const closed = once(archive, 'close');
     archive.end();
+    await closed;
   };
   try {
-    await Promise.all([unpacked, pipeline(stored, createZstdDecompress(), feed, cancel)]);
+    await Promise.race([pipeline(stored, createZstdDecompress(), unpack, cancel), failed]);
+    for (const { path, mode } of modes) await chmod(join(directory, path), mode);
     for (const link of links) await makeLink(directory, link);
   } catch (cause) {
+    stored.destroy();
     if (signal?.aborted) throw signal.reason;
     if (cause instanceof StoreError) throw cause;
     throw unpackingError(key, directory, cause);

@@ -91,25 +91,7 @@ class S3Store implements Store {
 
   async putStream(key: string, body: Readable, { signal }: Cancellable = {}): Promise<{ sizeBytes: number }> {
     checkKey(key);
-    let sizeBytes = 0;
-    const counted = new Transform({
-      transform(chunk, _encoding, done) {
-        sizeBytes += chunk.length;
-        done(null, chunk);
-      },
-    });
-    // A source that fails, ends too soon or is aborted destroys `counted`, and with it the upload: S3 forgets the parts.
-    const fed = pipeline(body, counted, { signal });
-    const params = { ...this.#object(key), Body: counted };
-    const upload = new Upload({ client: this.#client, partSize: partSizeBytes, queueSize: partsAtOnce, params });
-    const abort = () => upload.abort();
-    signal?.addEventListener('abort', abort);
-    await this.#translate(key, signal, async () => {
-      const [feeding, uploading] = await Promise.allSettled([fed, upload.done().finally(() => counted.destroy())]);
-      if (uploading.status === 'rejected') throw uploading.reason;
-      if (feeding.status === 'rejected') throw feeding.reason;
-    }).finally(() => signal?.removeEventListener('abort', abort));
-    return { sizeBytes };
+    return this.#translate(key, signal, () => this.#upload(key, body, signal));
   }
 
   async get(key: string, { range, signal }: Cancellable & { range?: ByteRange } = {}): Promise<Buffer> {
@@ -174,6 +156,29 @@ class S3Store implements Store {
     this.#client.destroy();
   }
 
+  /** A source that fails, ends too soon or is aborted destroys `counted`, and with it the upload: S3 forgets the parts. */
+  async #upload(key: string, body: Readable, signal?: AbortSignal): Promise<{ sizeBytes: number }> {
+    let sizeBytes = 0;
+    const counted = new Transform({
+      transform(chunk, _encoding, done) {
+        sizeBytes += chunk.length;
+        done(null, chunk);
+      },
+    });
+    const params = { ...this.#object(key), Body: counted };
+    const upload = new Upload({ client: this.#client, partSize: partSizeBytes, queueSize: partsAtOnce, params });
+    const abort = () => upload.abort();
+    signal?.addEventListener('abort', abort);
+    const [fed, uploaded] = await Promise.allSettled([
+      pipeline(body, counted, signal ? { signal } : {}),
+      upload.done().finally(() => counted.destroy()),
+    ]);
+    signal?.removeEventListener('abort', abort);
+    if (uploaded.status === 'rejected') throw uploaded.reason;
+    if (fed.status === 'rejected') throw fed.reason;
+    return { sizeBytes };
+  }
+
   /**
    * An answer may be lost after S3 has written; the repeat then meets our own object and is told 412. Equal bytes
    * are taken for ours. Writers that must not be confused write different bytes.
@@ -227,7 +232,7 @@ class S3Store implements Store {
   }
 
   #explain(key: string, error: unknown, signal?: AbortSignal): unknown {
-    return signal?.aborted ? signal.reason : explainSdkError(error, `${key} in ${this.url}`);
+    return signal?.aborted ? signal.reason : explainSdkError(error, `${key || 'objects'} in ${this.url}`);
   }
 }
 

@@ -1,0 +1,202 @@
+import { execFileSync } from 'node:child_process';
+import {
+  chmod,
+  link,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  readlink,
+  rm,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { pathToFileURL } from 'node:url';
+import { zstdCompressSync } from 'node:zlib';
+import * as tar from 'tar';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { expectStoreError } from './conformance.ts';
+import { getFolder, putFolder } from './folder.ts';
+import { openStore } from './open.ts';
+import type { Store } from './store.ts';
+
+let base: string;
+let source: string;
+let target: string;
+let store: Store;
+beforeEach(async () => {
+  base = await mkdtemp(join(tmpdir(), 'floe-folder-'));
+  [source, target] = [join(base, 'source'), join(base, 'target')];
+  await mkdir(source);
+  store = await openStore(pathToFileURL(join(base, 'store')).href);
+});
+afterEach(() => rm(base, { recursive: true, force: true }));
+
+const fill = async (...names: string[]) => {
+  for (const name of names) {
+    await mkdir(join(source, name, '..'), { recursive: true });
+    await writeFile(join(source, name), name);
+  }
+};
+const unpacked = async () => (await readdir(target, { recursive: true })).sort();
+
+it('keeps contents, modes, times, links and odd names', async () => {
+  await fill('a/b/c.txt', '@archive', '-dash', 'ünï cöde\n', '.hidden', 'a/[x]*', 'script');
+  await mkdir(join(source, 'empty'));
+  await chmod(join(source, 'script'), 0o755);
+  await chmod(join(source, '.hidden'), 0o600);
+  await chmod(join(source, 'a'), 0o777);
+  await chmod(join(source, '@archive'), 0o666);
+  await utimes(join(source, 'a/b/c.txt'), 1_000_000_000, 1_000_000_000);
+  await symlink('b/c.txt', join(source, 'a/inside'));
+  await symlink('/usr/bin/env', join(source, 'absolute'));
+  await symlink('../../above', join(source, 'a/above'));
+  await symlink('nowhere', join(source, 'dangling'));
+  await link(join(source, 'script'), join(source, 'twin'));
+  await writeFile(join(source, 'big'), Buffer.alloc(5_000_000, 'x'));
+
+  let progress = 0;
+  const onProgress = (bytes: number) => {
+    progress = bytes;
+  };
+  const { sizeBytes, files, unmatched } = await putFolder(store, 'folder', source, { onProgress });
+  expect({ files, unmatched }).toEqual({ files: 13, unmatched: [] });
+  expect(sizeBytes).toBe((await store.get('folder')).length);
+  expect(progress).toBeGreaterThan(5_000_000);
+  await getFolder(store, 'folder', target);
+
+  execFileSync('diff', ['--recursive', '--no-dereference', source, target]);
+  const modes = async (folder: string) =>
+    Promise.all(
+      ['script', '.hidden', '@archive', 'a', 'empty'].map(async (name) => (await lstat(join(folder, name))).mode),
+    );
+  expect(await modes(target)).toEqual(await modes(source));
+  expect((await lstat(join(target, 'a/b/c.txt'))).mtimeMs).toBe(1_000_000_000_000);
+  expect((await lstat(join(target, 'twin'))).ino).toBe((await lstat(join(target, 'script'))).ino);
+  expect(await readlink(join(target, 'absolute'))).toBe('/usr/bin/env');
+});
+
+it('takes only what is included, once, and says what is not there', async () => {
+  await fill('out/a.txt', 'out/b.bin', 'logs/1.log', 'logs/deep/2.log', 'other', '[x]');
+  const include = ['out/', './out/a.txt', '**/*.log', '[x]', 'missing', '*.none'];
+  const { files, unmatched } = await putFolder(store, 'some', source, { include });
+  expect({ files, unmatched }).toEqual({ files: 5, unmatched: ['missing', '*.none'] });
+  await getFolder(store, 'some', target);
+  expect(await unpacked()).toEqual(
+    ['[x]', 'logs', 'logs/1.log', 'logs/deep', 'logs/deep/2.log', 'out', 'out/a.txt', 'out/b.bin'].sort(),
+  );
+});
+
+it('stores an empty selection, and an empty folder', async () => {
+  expect(await putFolder(store, 'none', source, { include: ['nothing'] })).toMatchObject({
+    files: 0,
+    unmatched: ['nothing'],
+  });
+  expect(await putFolder(store, 'empty', source)).toMatchObject({ files: 0, unmatched: [] });
+  for (const key of ['none', 'empty']) await getFolder(store, key, target);
+  expect(await unpacked()).toEqual([]);
+});
+
+it('takes everything for "."', async () => {
+  await fill('a', 'b/c');
+  expect(await putFolder(store, 'all', source, { include: ['.'] })).toMatchObject({ files: 2 });
+});
+
+it.each(['..', '../x', '/etc/passwd', 'a/../../x', '../*'])('refuses to include %s', async (pattern) => {
+  await expectStoreError(putFolder(store, 'key', source, { include: [pattern] }), 'invalid');
+});
+
+it('says that the folder or the object is not there', async () => {
+  await expectStoreError(putFolder(store, 'key', join(base, 'nowhere')), 'notFound');
+  await expectStoreError(getFolder(store, 'key', target), 'notFound');
+});
+
+it('replaces files of the same name and leaves the others', async () => {
+  await fill('same');
+  await putFolder(store, 'key', source);
+  await mkdir(target);
+  await writeFile(join(target, 'same'), 'old and longer');
+  await writeFile(join(target, 'other'), 'stays');
+  await getFolder(store, 'key', target);
+  expect(await readFile(join(target, 'same'), 'utf8')).toBe('same');
+  expect(await readFile(join(target, 'other'), 'utf8')).toBe('stays');
+});
+
+it('calls a broken archive damaged', async () => {
+  await fill('a', 'b');
+  await writeFile(join(source, 'random'), crypto.getRandomValues(Buffer.alloc(60_000)));
+  await putFolder(store, 'whole', source);
+  const whole = await store.get('whole');
+  const flipped = Buffer.from(whole);
+  flipped.fill(0xff, 100, 200);
+  await store.create('cut', whole.subarray(0, whole.length / 2));
+  await store.create('flipped', flipped);
+  await store.create('text', Buffer.from('not an archive'));
+  await store.create('nothing', Buffer.alloc(0));
+  for (const key of ['cut', 'flipped', 'text', 'nothing'])
+    await expectStoreError(getFolder(store, key, target), 'damaged');
+});
+
+interface Entry {
+  readonly path: string;
+  readonly type: 'File' | 'SymbolicLink' | 'Link';
+  readonly linkpath?: string;
+}
+
+/** An archive as no honest packer makes it. */
+async function storeArchive(key: string, entries: readonly Entry[]): Promise<void> {
+  const blocks = entries.map((entry) => {
+    const block = Buffer.alloc(512);
+    new tar.Header({ ...entry, mode: 0o644, size: 0, mtime: new Date(0) }).encode(block);
+    return block;
+  });
+  const archive = zstdCompressSync(Buffer.concat([...blocks, Buffer.alloc(1024)]));
+  await store.putStream(key, Readable.from([archive]));
+}
+
+it.each<[string, readonly Entry[]]>([
+  ['a path above', [{ path: '../escaped', type: 'File' }]],
+  ['a path above, hidden', [{ path: 'a/../../escaped', type: 'File' }]],
+  ['a link above', [{ path: '../escaped', type: 'SymbolicLink', linkpath: '/etc' }]],
+  ['a hard link to a file outside', [{ path: 'mine', type: 'Link', linkpath: '../outside' }]],
+  [
+    'a link through a link',
+    [
+      { path: 'up', type: 'SymbolicLink', linkpath: '..' },
+      { path: 'up/escaped', type: 'SymbolicLink', linkpath: '/etc' },
+    ],
+  ],
+])('refuses %s', async (_, entries) => {
+  await writeFile(join(base, 'outside'), 'secret');
+  await storeArchive('evil', entries);
+  await expectStoreError(getFolder(store, 'evil', target), 'damaged');
+  expect((await readdir(base)).sort()).toEqual(['outside', 'source', 'store', 'target']);
+  expect((await lstat(join(base, 'outside'))).nlink).toBe(1);
+});
+
+it('writes no file through a link that points out of the folder', async () => {
+  await storeArchive('evil', [
+    { path: 'up', type: 'SymbolicLink', linkpath: '..' },
+    { path: 'up/escaped', type: 'File' },
+  ]);
+  await expectStoreError(getFolder(store, 'evil', target), 'damaged');
+  expect((await readdir(base)).sort()).toEqual(['source', 'store', 'target']);
+});
+
+it('stops with the reason of an abort', async () => {
+  await fill('a');
+  await writeFile(join(source, 'big'), Buffer.alloc(50_000_000, 'x'));
+  const controller = new AbortController();
+  const reason = new Error('enough');
+  const onProgress = () => controller.abort(reason);
+  const { signal } = controller;
+  await expect(putFolder(store, 'key', source, { signal, onProgress })).rejects.toBe(reason);
+  await expectStoreError(store.get('key'), 'notFound');
+  await putFolder(store, 'key', source);
+  await expect(getFolder(store, 'key', target, { signal })).rejects.toBe(reason);
+});
