@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { parse } from 'yaml';
+import { isCollection, isMap, parseDocument, visit } from 'yaml';
 import { z } from 'zod';
 import { FloeError } from '../../jobs/errors.ts';
 import type { JobSpecInput } from '../../jobs/spec.ts';
@@ -135,12 +135,28 @@ export async function readSubmission(
 
 async function readJobFile(path: string): Promise<Record<string, unknown> & { workspace?: string | undefined }> {
   try {
-    const { workspace, ...rest } = JobFile.parse(parse(await readFile(path, 'utf8')));
+    const { workspace, ...rest } = JobFile.parse(parseJobFile(await readFile(path, 'utf8')));
     return { ...rest, workspace: workspace === undefined ? undefined : resolve(dirname(path), workspace) };
   } catch (cause) {
     const reason = cause instanceof z.ZodError ? 'it is not a mapping of fields' : String(cause).split('\n')[0];
     throw new FloeError('invalidJob', `${path}: ${reason}.`, 'See `floe submit --help`.', { cause });
   }
+}
+
+/** Arguments and environment are text as it is written: `[xz, -9]` and `{VERSION: 1.0}` hold no numbers. */
+function parseJobFile(text: string): unknown {
+  const document = parseDocument(text);
+  if (document.errors[0]) throw document.errors[0];
+  for (const field of ['command', 'env']) {
+    const node = isMap(document.contents) ? document.get(field, true) : undefined;
+    if (!isCollection(node)) continue;
+    visit(node, {
+      Scalar(key, scalar) {
+        if (key !== 'key' && scalar.source !== undefined) scalar.value = scalar.source;
+      },
+    });
+  }
+  return document.toJS();
 }
 
 /** Something that is no object stays as it is: the schema will say so. */

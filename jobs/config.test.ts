@@ -1,0 +1,101 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { loadConfig, OPTION_LIST } from './config.ts';
+import { FloeError } from './errors.ts';
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'floe-config-'));
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+const load = (env: NodeJS.ProcessEnv = {}, flags: object = {}) => loadConfig({ env, flags, folders: [folder] });
+const file = (text: string) => writeFile(join(folder, 'floe.yaml'), text);
+
+function refusal(run: () => unknown): string {
+  try {
+    run();
+  } catch (error) {
+    if (error instanceof FloeError && error.code === 'invalidOption') return error.message;
+    throw error;
+  }
+  throw new Error('It was accepted.');
+}
+
+describe('which source wins', () => {
+  it('is the flag, then the environment, then the file, then the default', async () => {
+    const slots = (env: NodeJS.ProcessEnv, flags: object) => load(env, flags).worker.slots;
+    const byDefault = slots({}, {});
+    await file('worker: {slots: 101}\n');
+    expect(slots({}, {})).toBe(101);
+    expect(slots({ FLOE_SLOTS: '102' }, {})).toBe(102);
+    expect(slots({ FLOE_SLOTS: '102' }, { worker: { slots: '103' } })).toBe(103);
+    expect(slots({ FLOE_SLOTS: '' }, { worker: { slots: undefined } })).toBe(101);
+    expect(byDefault).toBeLessThan(101);
+  });
+
+  it('is one file alone: the first folder that has one', async () => {
+    await mkdir(join(folder, 'etc'));
+    await writeFile(join(folder, 'etc', 'floe.yaml'), 'logLevel: debug\nworker: {slots: 7}\n');
+    const folders = [folder, join(folder, 'etc')];
+    expect(loadConfig({ env: {}, folders }).logLevel).toBe('debug');
+    await file('worker: {slots: 8}\n');
+    expect(loadConfig({ env: {}, folders })).toMatchObject({ logLevel: 'info', worker: { slots: 8 } });
+  });
+});
+
+it('needs nothing: Redis is embedded, and the store is in the state folder', () => {
+  expect(load({ FLOE_STATE_DIR: '/some where' })).toMatchObject({
+    redisUrl: null,
+    stateDir: '/some where',
+    store: 'file:///some%20where/store',
+    worker: { pools: ['default'], lockDurationMs: 30_000, stopMarginMs: 5000 },
+    dashboard: { host: '127.0.0.1', port: 3000, password: null },
+  });
+});
+
+it('finds the toolbox where the set-up put it', () => {
+  expect(load({ FLOE_SETUP_DIR: '/s' }).toolbox).toBe('/s/toolbox');
+  expect(load({ FLOE_SETUP_DIR: '/s', FLOE_TOOLBOX: '/t' }).toolbox).toBe('/t');
+});
+
+it('takes lists in the environment and in the file', async () => {
+  expect(load({ FLOE_POOLS: 'gpu, default' }).worker.pools).toEqual(['gpu', 'default']);
+  await file('worker: {pools: [a, b]}\n');
+  expect(load().worker.pools).toEqual(['a', 'b']);
+});
+
+describe('a bad value is named with its source', () => {
+  it.each([
+    [{ FLOE_SLOTS: 'x' }, {}, 'FLOE_SLOTS: must be an integer from 1 to 1000, got "x".'],
+    [{ FLOE_SLOTS: '0' }, {}, 'FLOE_SLOTS: must be an integer from 1 to 1000, got "0".'],
+    [{ FLOE_SLOTS: ' 1' }, {}, 'FLOE_SLOTS: must be an integer from 1 to 1000, got " 1".'],
+    [{ FLOE_POOLS: 'a,B' }, {}, /^FLOE_POOLS: must be .*, got "a,B"\.$/],
+    [{ FLOE_REDIS_URL: 'localhost:6379' }, {}, /^FLOE_REDIS_URL: must be redis:.*, got "localhost:6379"\.$/],
+    [{ FLOE_NOTICE_SOURCE: 'gcp' }, {}, 'FLOE_NOTICE_SOURCE: must be one of auto, ec2, none, got "gcp".'],
+    [{ FLOE_STOP_MARGIN_MS: '30000' }, {}, /^FLOE_STOP_MARGIN_MS: .*must be less than lockDurationMs/],
+    [{ FLOE_SLOTS: '2' }, { worker: { slots: '-1' } }, '--slots: must be an integer from 1 to 1000, got "-1".'],
+    [{}, { dashboard: { port: '99999' } }, '--port: must be an integer from 0 to 65535, got "99999".'],
+  ])('%j %j', (env, flags, message) => {
+    expect(refusal(() => load(env, flags))).toMatch(message);
+  });
+
+  it.each([
+    ['worker: {slots: many}', /floe\.yaml: worker\.slots: must be an integer.*got "many"/],
+    ['worker: {slotz: 1}', /floe\.yaml: there is no option "worker\.slotz"/],
+    ['worker: 3', /floe\.yaml: there is no option "worker"/],
+    ['- a\n- b', /floe\.yaml: there is no option "\(the whole file\)"/],
+    ['a: [', /floe\.yaml: .+/],
+  ])('%s', async (text, message) => {
+    await file(text);
+    expect(refusal(() => load())).toMatch(message);
+  });
+});
+
+it('describes every option, each under an environment variable of its own', () => {
+  expect(OPTION_LIST.map((option) => option.path)).toContain('worker.lockDurationMs');
+  for (const option of OPTION_LIST) expect(option.description && option.byDefault && option.env).toMatch(/^FLOE_/);
+  expect(new Set(OPTION_LIST.map((option) => option.env)).size).toBe(OPTION_LIST.length);
+});

@@ -1,0 +1,150 @@
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { startRedis, type TestRedis } from '../test/support/redis.ts';
+import { followEvents, lastEventId } from './events.ts';
+import { appendLog, readLog } from './log.ts';
+import { newJobId, redisKeys } from './names.ts';
+import {
+  createRecords,
+  endWithoutRun,
+  FINISHED_KEPT_MS,
+  OwnedRecord,
+  type RunRecord,
+  readRecord,
+  readRuns,
+} from './record.ts';
+import type { JobResult } from './result.ts';
+
+let server: TestRedis;
+let redis: Redis;
+let id: string;
+
+beforeAll(async () => {
+  server = await startRedis();
+  redis = new Redis(server.url);
+});
+afterAll(async () => {
+  redis.disconnect();
+  await server[Symbol.asyncDispose]();
+});
+beforeEach(async () => {
+  await redis.flushall();
+  id = newJobId('default');
+  await createRecords(redis, [{ id, name: 'x' }]);
+});
+
+function run(epoch: number, logStart = 0): RunRecord {
+  const start = { stdout: logStart, stderr: 0 };
+  const none = { checkpoints: 0, frozenMs: 0, bytesSent: 0, lostMs: 0, thawMs: null, thawedFrom: null, passedOver: [] };
+  return { ...none, epoch, worker: 'w', startedAt: epoch, endedAt: null, end: null, logStart: start };
+}
+
+describe('ownership', () => {
+  it('goes to the newest epoch, and to each epoch once', async () => {
+    const [, before] = await OwnedRecord.claim(redis, id, 2, 'w2');
+    expect(before).toMatchObject({ state: 'queued', epoch: 0, name: 'x' });
+    for (const epoch of [1, 2]) {
+      await expect(OwnedRecord.claim(redis, id, epoch, 'w1')).rejects.toMatchObject({ code: 'lost' });
+    }
+    expect(await readRecord(redis, id)).toMatchObject({ epoch: 2, worker: 'w2' });
+  });
+
+  it('is asked for at every write: a run that lost the job changes nothing, no event and no log either', async () => {
+    const [stale] = await OwnedRecord.claim(redis, id, 1, 'stale');
+    await OwnedRecord.claim(redis, id, 2, 'owner');
+    const before = await Promise.all([redis.hgetall(redisKeys.record(id)), lastEventId(redis)]);
+    const written = stale.write({ state: 'succeeded' }, { run: run(1), event: { type: 'succeeded', message: '' } });
+    await expect(written).rejects.toMatchObject({ code: 'lost' });
+    const entry = { stream: 'stdout', offsetBytes: 0, bytes: Buffer.from('x') } as const;
+    expect(await appendLog(redis, id, 1, entry)).toBe(false);
+    expect(await Promise.all([redis.hgetall(redisKeys.record(id)), lastEventId(redis)])).toEqual(before);
+    expect(await readRuns(redis, id)).toEqual([]);
+  });
+
+  it('ends with the job, when that is ended without a run', async () => {
+    const [stale] = await OwnedRecord.claim(redis, id, 1, 'stale');
+    const result: JobResult = {
+      version: 1,
+      jobId: id,
+      outcome: 'cancelled',
+      end: null,
+      reason: { code: 'cancelled', message: 'No.' },
+      epoch: 1,
+      worker: '',
+      finishedAt: new Date().toISOString(),
+      outputs: null,
+      logs: null,
+    };
+    expect(await endWithoutRun(redis, result)).toBe('cancelled');
+    await expect(stale.write({ state: 'running' })).rejects.toMatchObject({ code: 'lost' });
+    expect(await endWithoutRun(redis, { ...result, outcome: 'failed' })).toBe('cancelled');
+    expect(await readRecord(redis, id)).toMatchObject({ state: 'cancelled', worker: null, result });
+  });
+});
+
+it('changes fields, history and events in one step, and null removes a field', async () => {
+  const after = await lastEventId(redis);
+  const [owner] = await OwnedRecord.claim(redis, id, 1, 'w');
+  await owner.write(
+    { state: 'running', progress: null, checkpoint: 'c1' },
+    { run: run(1), event: { type: 'started', worker: 'w' } },
+  );
+  await owner.write({ checkpoint: null });
+  expect(await readRecord(redis, id)).toMatchObject({ state: 'running', checkpoint: null });
+  expect(await readRuns(redis, id)).toEqual([run(1)]);
+  const reader = redis.duplicate();
+  for await (const event of followEvents(reader, { after, signal: new AbortController().signal })) {
+    expect(event).toMatchObject({ jobId: id, epoch: 1, type: 'started', worker: 'w' });
+    break;
+  }
+  reader.disconnect();
+});
+
+it('lets what Redis holds of a job expire once that has ended, and not before', async () => {
+  const [owner] = await OwnedRecord.claim(redis, id, 1, 'w');
+  await owner.write({ state: 'running' }, { run: run(1) });
+  await appendLog(redis, id, 1, { stream: 'stdout', offsetBytes: 0, bytes: Buffer.from('x') });
+  const keys = [redisKeys.record(id), redisKeys.runs(id), redisKeys.log(id, 1)];
+  const expiries = () => Promise.all(keys.map((key) => redis.pttl(key)));
+  expect(await expiries()).toEqual([-1, -1, -1]);
+  await owner.write({ state: 'failed' });
+  for (const expiryMs of await expiries()) {
+    expect(expiryMs).toBeGreaterThan(0);
+    expect(expiryMs).toBeLessThanOrEqual(FINISHED_KEPT_MS);
+  }
+});
+
+describe('the log', () => {
+  const read = async () => {
+    const found: string[] = [];
+    for await (const entry of readLog(redis, id, { follow: false, signal: new AbortController().signal })) {
+      found.push(entry.kind === 'text' ? `${entry.offsetBytes}:${entry.bytes}` : entry.kind);
+    }
+    return found;
+  };
+  const append = (epoch: number, offsetBytes: number, text: string) =>
+    appendLog(redis, id, epoch, { stream: 'stdout', offsetBytes, bytes: Buffer.from(text) });
+
+  it('has every byte once over runs: what was undone is cut at the next run', async () => {
+    const [first] = await OwnedRecord.claim(redis, id, 1, 'w1');
+    await first.write({ state: 'running' }, { run: run(1) });
+    await append(1, 0, 'one\n');
+    await append(1, 4, 'two\nundone\n');
+    const [second] = await OwnedRecord.claim(redis, id, 2, 'w2');
+    await second.write({ state: 'running' }, { run: run(2, 8) });
+    await append(2, 8, 'three\n');
+    expect(await read()).toEqual(['0:one\n', '4:two\n', '8:three\n']);
+  });
+
+  it('keeps bytes that are no text, and says where Redis has dropped some', async () => {
+    const [owner] = await OwnedRecord.claim(redis, id, 1, 'w');
+    await owner.write({ state: 'running' }, { run: run(1) });
+    const bytes = Buffer.from([0xff, 0x00, 0xfe]);
+    await appendLog(redis, id, 1, { stream: 'stdout', offsetBytes: 100, bytes });
+    const entries = await Array.fromAsync(readLog(redis, id, { follow: false, signal: new AbortController().signal }));
+    expect(entries).toMatchObject([
+      { kind: 'skipped', sizeBytes: 100 },
+      { kind: 'text', bytes },
+    ]);
+  });
+});
