@@ -1,0 +1,122 @@
+/**
+ * Brings a claimed job to life: thawed from the best checkpoint that can be, or started from the beginning.
+ *
+ * What fails decides what happens:
+ *   - the checkpoint is at fault (gone, corrupt, of another version, CRIU refuses it): it is passed over, the one before is
+ *     tried; after the last one the job's policy says whether it starts afresh or fails;
+ *   - this machine or the store is at fault (unreachable, full disk, …): `later`, on whatever worker;
+ *   - the job is at fault (its input is not there, no image can be run here): `never`, it fails.
+ */
+import { type CheckpointSummary, FreezerError, type FreezerErrorCode, type Program, type Run } from '../freezer/index.ts';
+import { type JobData, storeKeys } from '../jobs/index.ts';
+import { getFolder } from '../store/folder.ts';
+import { StoreError, type StoreErrorCode } from '../store/store.ts';
+import type { History } from './claim.ts';
+import type { WorkerContext } from './context.ts';
+import type { Lease } from './lease.ts';
+import type { Ledger } from './ledger.ts';
+import type { QueuedJob } from './queuedJob.ts';
+
+export interface Begun {
+  readonly kind: 'begun';
+  readonly run: Run;
+  /** Null when it began from the beginning. */
+  readonly thaw: { checkpoint: CheckpointSummary; tookMs: number } | null;
+  readonly passedOver: string[];
+}
+
+export type Beginning = Begun | { kind: 'later'; error: Error } | { kind: 'never'; code: string; message: string };
+
+interface Order {
+  readonly context: WorkerContext;
+  readonly queued: QueuedJob;
+  readonly lease: Lease;
+  readonly ledger: Ledger;
+  readonly data: JobData;
+  readonly history: History;
+  /** Aborts when the job is not to begin any more; `begin` then rejects with its reason. */
+  readonly signal: AbortSignal;
+}
+
+export async function begin(order: Order): Promise<Beginning> {
+  const { ledger, history, data } = order;
+  const passedOver: string[] = [];
+  const passOver = async (id: string, message: string) => {
+    passedOver.push(message);
+    await ledger.passedOver(id, message);
+  };
+  if (history.missing !== null) await passOver(history.missing, `${history.missing} is gone or cannot be read.`);
+  if (history.candidates.length > 0) await ledger.beginning('thawing');
+  for (const checkpoint of history.candidates) {
+    try {
+      return await thaw(order, checkpoint, passedOver);
+    } catch (error) {
+      const failure = judge(error, order.signal, CHECKPOINT_AT_FAULT);
+      if (failure.kind !== 'never') return failure;
+      await passOver(checkpoint.id, `${checkpoint.id}: ${failure.message}`);
+    }
+  }
+  if (passedOver.length > 0 && data.spec.checkpoint.ifUnusable === 'fail') {
+    return { kind: 'never', code: 'checkpointUnusable', message: `No checkpoint can be thawed: ${passedOver.join(' ')}` };
+  }
+  await ledger.beginning('running');
+  try {
+    return await start(order, passedOver);
+  } catch (error) {
+    return judge(error, order.signal, JOB_AT_FAULT);
+  }
+}
+
+async function thaw(order: Order, checkpoint: CheckpointSummary, passedOver: string[]): Promise<Begun> {
+  const { context, queued, ledger } = order;
+  const beganAt = performance.now();
+  const run = await context.runtime.thaw({
+    ...commonOptions(order),
+    place: { storeUrl: context.storeUrl, prefix: storeKeys.checkpoints(queued.id) },
+    checkpointId: checkpoint.id,
+    onProgress: (progress) => ledger.report(progress),
+  });
+  return { kind: 'begun', run, thaw: { checkpoint, tookMs: performance.now() - beganAt }, passedOver };
+}
+
+async function start(order: Order, passedOver: string[]): Promise<Begun> {
+  const { context, ledger, signal } = order;
+  const { input } = order.data;
+  const run = await context.runtime.start({
+    ...commonOptions(order),
+    prepareWorkspace: async (directory) => {
+      if (input === null) return;
+      ledger.report({ step: 'fetching input', doneBytes: 0, totalBytes: input.sizeBytes });
+      await getFolder(context.store, input.key, directory, { signal });
+    },
+  });
+  return { kind: 'begun', run, thaw: null, passedOver };
+}
+
+function commonOptions({ queued, data, lease, signal }: Order) {
+  const { command, env, image, resources } = data.spec;
+  const program: Program = { command, env, resources, ...(image === undefined ? {} : { image }) };
+  return { jobId: queued.id, epoch: queued.epoch, program, leaseMs: lease.remainingMs, signal };
+}
+
+const CHECKPOINT_AT_FAULT: (FreezerErrorCode | StoreErrorCode)[] = [
+  'notFound',
+  'corrupt',
+  'damaged',
+  'wrongVersion',
+  'restoreFailed',
+];
+const JOB_AT_FAULT: (FreezerErrorCode | StoreErrorCode)[] = ['notFound', 'damaged', 'invalid', 'cannotRun'];
+
+/** `never` when the error's own code is in the list, or that of the error behind it. Throws what is no failure. */
+function judge(
+  error: unknown,
+  signal: AbortSignal,
+  atFault: (FreezerErrorCode | StoreErrorCode)[],
+): Exclude<Beginning, Begun> {
+  signal.throwIfAborted();
+  const cause = error instanceof FreezerError && error.cause instanceof StoreError ? error.cause : error;
+  if (!(cause instanceof FreezerError || cause instanceof StoreError)) throw error;
+  if (!atFault.includes(cause.code)) return { kind: 'later', error: cause };
+  return { kind: 'never', code: cause.code, message: cause.message };
+}

@@ -1,0 +1,24 @@
+/** What every run of this worker shares. */
+import type { Redis } from 'ioredis';
+import type { LimitFunction } from 'p-limit';
+import type { Logger } from 'pino';
+import type { Runtime } from '../freezer/runtime.ts';
+import type { Store } from '../store/store.ts';
+import type { LeaseTerms } from './lease.ts';
+import type { FreezeRate } from './triage.ts';
+
+export interface WorkerContext {
+  readonly worker: string;
+  /** Waits for Redis when it is away. */
+  readonly redis: Redis;
+  readonly store: Store;
+  /** Opens the same store; for the engine, which is a process of its own. */
+  readonly storeUrl: string;
+  readonly runtime: Runtime;
+  readonly cpuFeatures: readonly string[];
+  readonly leaseTerms: LeaseTerms;
+  /** Freezes share the machine's cores and network: only so many at once. */
+  readonly freezes: LimitFunction;
+  readonly freezeRate: FreezeRate;
+  readonly logger: Logger;
+}

@@ -1,0 +1,85 @@
+/**
+ * Sends what a run writes to Redis as it is written, in order. The log files only grow, and are their own buffer: one chunk
+ * of each stream is in memory at any time, however far Redis is behind.
+ */
+import { watch } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import type { Redis } from 'ioredis';
+import type { Run } from '../freezer/runtime.ts';
+import { appendLog, LOG_ENTRIES_KEPT, LOG_ENTRY_BYTES, type LogStream } from '../jobs/index.ts';
+import type { Lease } from './lease.ts';
+
+/** More than Redis keeps is not sent: it would push out itself. The complete log goes to the store at the end. */
+const MOST_BEHIND_BYTES = LOG_ENTRIES_KEPT * LOG_ENTRY_BYTES;
+
+export class LogShipper {
+  readonly #finish = new AbortController();
+  readonly #done: Promise<void>;
+
+  /** `owner`: the job and epoch under which the log is shown. Shipping ends by itself when the lease is lost. */
+  constructor(redis: Redis, owner: { id: string; epoch: number }, run: Run, lease: Lease) {
+    const ship = (stream: LogStream) => this.#ship(redis, owner, run, stream, lease);
+    this.#done = Promise.all([ship('stdout'), ship('stderr')]).then(() => undefined);
+    this.#done.catch(() => undefined); // told by `finish`
+  }
+
+  /** Sends what is left and ends. Rejects when a log cannot be read. */
+  async finish(): Promise<void> {
+    this.#finish.abort();
+    await this.#done;
+  }
+
+  async #ship(
+    redis: Redis,
+    { id, epoch }: { id: string; epoch: number },
+    run: Run,
+    stream: LogStream,
+    lease: Lease,
+  ): Promise<void> {
+    await using file = await open(run.logs[stream]);
+    using changes = new Changes(run.logs[stream], AbortSignal.any([this.#finish.signal, lease.signal]));
+    let offsetBytes = run.logStart[stream];
+    while (!lease.signal.aborted) {
+      const finishing = this.#finish.signal.aborted;
+      offsetBytes = Math.max(offsetBytes, (await file.stat()).size - MOST_BEHIND_BYTES);
+      const bytes = await readAt(file, offsetBytes);
+      if (bytes.length > 0) {
+        const entry = { stream, offsetBytes, bytes };
+        const owned = await lease.insist(() => appendLog(redis, id, epoch, entry)).catch(() => false); // lost
+        if (!owned) return;
+        offsetBytes += bytes.length;
+      } else if (finishing) return;
+      else await changes.next();
+    }
+  }
+}
+
+/** Waits for a file to change, without missing a change that comes between two waits. */
+class Changes implements Disposable {
+  readonly #watcher;
+  readonly #signal: AbortSignal;
+  #changed = Promise.withResolvers<void>();
+
+  constructor(path: string, signal: AbortSignal) {
+    this.#signal = signal;
+    const notify = () => this.#changed.resolve();
+    this.#watcher = watch(path, notify);
+    signal.addEventListener('abort', notify, { once: true });
+  }
+
+  /** Resolves when the file has changed since the last call, or the signal has aborted. */
+  async next(): Promise<void> {
+    if (!this.#signal.aborted) await this.#changed.promise;
+    this.#changed = Promise.withResolvers();
+  }
+
+  [Symbol.dispose](): void {
+    this.#watcher.close();
+  }
+}
+
+async function readAt(file: FileHandle, offsetBytes: number): Promise<Buffer> {
+  const buffer = Buffer.allocUnsafe(LOG_ENTRY_BYTES);
+  const { bytesRead } = await file.read(buffer, 0, LOG_ENTRY_BYTES, offsetBytes);
+  return buffer.subarray(0, bytesRead);
+}

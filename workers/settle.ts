@@ -1,0 +1,47 @@
+/**
+ * The end of a job, in the one order that loses nothing: the result in the store, which is create-only and decides; then
+ * the record; then the queue. A worker that dies in between leaves the rest to the next one that gets the job.
+ */
+import type { JobResult } from '../jobs/index.ts';
+import { StoreError } from '../store/store.ts';
+import type { WorkerContext } from './context.ts';
+import type { InsistOptions, Lease } from './lease.ts';
+import { describeEnd, type Ledger } from './ledger.ts';
+import type { QueuedJob } from './queuedJob.ts';
+import { commitResult } from './result.ts';
+
+export interface Ending {
+  readonly context: WorkerContext;
+  readonly queued: QueuedJob;
+  readonly lease: Lease;
+  readonly ledger: Ledger;
+}
+
+/** Resolves to the result that counts: that of another run, if one was first. Rejects with `lost`. */
+export async function settle(ending: Ending, result: JobResult): Promise<JobResult> {
+  const { context, queued, lease, ledger } = ending;
+  const committed = await lease.insist(() => commitResult(context.store, result), untilStored(context, queued));
+  await ledger.ended(committed);
+  await report(queued, lease, committed);
+  return committed;
+}
+
+/** Tells the queue how a job ended whose record says it already. */
+export async function report(queued: QueuedJob, lease: Lease, result: JobResult): Promise<void> {
+  if (result.outcome === 'succeeded') await lease.insist(() => queued.complete(result));
+  else await lease.insist(() => queued.fail(describeEnd(result)));
+}
+
+/** What has been computed is not thrown away because the store is away, denies or is full: somebody can mend that. */
+export function untilStored(context: WorkerContext, queued: QueuedJob, signal?: AbortSignal): InsistOptions {
+  let told = '';
+  return {
+    ...(signal ? { signal } : {}),
+    isFinal: (error) => !(error instanceof StoreError) || error.code === 'invalid',
+    onFailure: (error) => {
+      if (error.message === told) return;
+      told = error.message;
+      context.logger.warn({ jobId: queued.id, epoch: queued.epoch, err: error }, 'the store does not take the result; trying on');
+    },
+  };
+}

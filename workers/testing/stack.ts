@@ -1,0 +1,188 @@
+/** What a worker needs around it, for tests: a real Redis, a store in a folder, and workers in this process. */
+import { copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Queue } from 'bullmq';
+import type { Redis } from 'ioredis';
+import { pino } from 'pino';
+import { expect } from 'vitest';
+import { openProcessRuntime, type Runtime } from '../../freezer/index.ts';
+import {
+  connectTo,
+  createRecords,
+  displayName,
+  type JobData,
+  type JobEvent,
+  JobEvent as JobEventSchema,
+  type JobRecord,
+  type JobSpec,
+  type JobSpecInput,
+  newJobId,
+  openQueue,
+  parseJobSpec,
+  queueOptions,
+  type RunRecord,
+  readLog,
+  readRecord,
+  readRuns,
+  redisKeys,
+  storeKeys,
+} from '../../jobs/index.ts';
+import { putFolder } from '../../store/folder.ts';
+import { openStore } from '../../store/index.ts';
+import type { Store } from '../../store/store.ts';
+import { program } from '../../test/support/programs.ts';
+import { startRedis, type TestRedis } from '../../test/support/redis.ts';
+import { defaultToolbox } from '../../test/support/toolbox.ts';
+import { type RunningWorker, startWorker, type WorkerOptions } from '../index.ts';
+
+export type StackOptions = Partial<Pick<WorkerOptions, 'slots' | 'pools' | 'lockDurationMs' | 'stopMarginMs' | 'store'>> & {
+  runtime?: (runtime: Runtime) => Runtime;
+};
+
+export class Stack implements AsyncDisposable {
+  readonly directory: string;
+  readonly server: TestRedis;
+  readonly redis: Redis;
+  readonly store: Store;
+  readonly #workers: RunningWorker[] = [];
+  readonly #queues = new Map<string, Queue<JobData>>();
+
+  private constructor(directory: string, server: TestRedis, redis: Redis, store: Store) {
+    this.directory = directory;
+    this.server = server;
+    this.redis = redis;
+    this.store = store;
+  }
+
+  static async open(): Promise<Stack> {
+    const directory = await mkdtemp(join(tmpdir(), 'floe-worker-'));
+    const server = await startRedis();
+    const redis = await connectTo(server.url, { whenLost: 'wait' });
+    const store = await openStore(storeUrlIn(directory));
+    return new Stack(directory, server, redis, store);
+  }
+
+  get storeUrl(): string {
+    return storeUrlIn(this.directory);
+  }
+
+  queue(pool = 'default'): Queue<JobData> {
+    const queue = this.#queues.get(pool) ?? openQueue(pool, this.redis);
+    this.#queues.set(pool, queue);
+    return queue;
+  }
+
+  /** As producers do it. `workspace`: a folder. */
+  async submit(spec: JobSpecInput, workspace?: string): Promise<string> {
+    return this.add(parseJobSpec(spec), workspace);
+  }
+
+  /** The self-verifying job: `steps` steps of `paceMs`, each of which writes a line. */
+  async submitMemory(steps: number, paceMs: number, more: Partial<JobSpecInput> = {}): Promise<string> {
+    await mkdir(join(this.directory, 'workspace'), { recursive: true });
+    await copyFile(await program('memory'), join(this.directory, 'workspace', 'memory'));
+    const command = ['./memory', '8', String(steps), 'plain', '--pace-ms', String(paceMs)];
+    return this.submit({ command, outputs: ['memory.record'], ...more }, join(this.directory, 'workspace'));
+  }
+
+  async add(spec: JobSpec, workspace?: string): Promise<string> {
+    const id = newJobId(spec.pool);
+    await createRecords(this.redis, [{ id, name: displayName(spec) }]);
+    const key = storeKeys.input(id);
+    const input = workspace ? { key, sizeBytes: (await putFolder(this.store, key, workspace)).sizeBytes } : null;
+    const data = { spec, input, submittedAt: Date.now() };
+    await this.queue(spec.pool).add(displayName(spec), data, queueOptions(id, spec));
+    return id;
+  }
+
+  async worker(name: string, options: StackOptions = {}): Promise<RunningWorker> {
+    const stateDirectory = join(this.directory, name);
+    const runtime = openProcessRuntime({ stateDirectory, toolboxDirectory: defaultToolbox() });
+    const worker = await startWorker({
+      name,
+      redis: await this.#connect(),
+      store: options.store ?? this.store,
+      storeUrl: this.storeUrl,
+      runtime: options.runtime?.(runtime) ?? runtime,
+      pools: options.pools ?? ['default'],
+      slots: options.slots ?? 1,
+      lockDurationMs: options.lockDurationMs ?? 30_000,
+      stopMarginMs: options.stopMarginMs ?? 5000,
+      noticeSources: [],
+      logger: pino({ level: process.env.FLOE_LOG_LEVEL ?? 'silent', base: { worker: name } }),
+    });
+    this.#workers.push(worker);
+    return worker;
+  }
+
+  async record(id: string): Promise<JobRecord> {
+    const record = await readRecord(this.redis, id);
+    if (record === null) throw new Error(`There is no record of ${id}.`);
+    return record;
+  }
+
+  /** Waits until the record says so; what it says instead is in the failure. */
+  async until(id: string, fields: Partial<JobRecord>): Promise<JobRecord> {
+    await expect
+      .poll(() => this.record(id), { timeout: 60_000, interval: 50 })
+      .toMatchObject(fields);
+    return this.record(id);
+  }
+
+  /** What is shown of the job's log at the moment. */
+  async log(id: string): Promise<string> {
+    let text = '';
+    const options = { follow: false, signal: new AbortController().signal };
+    for await (const entry of readLog(this.redis, id, options)) {
+      if (entry.kind === 'text' && entry.stream === 'stdout') text += entry.bytes.toString();
+    }
+    return text;
+  }
+
+  async untilStep(id: string, step: number): Promise<void> {
+    await expect.poll(() => this.log(id), { timeout: 60_000, interval: 50 }).toContain(`step ${step} `);
+  }
+
+  /** The complete log that the job left. */
+  async keptLog(id: string): Promise<string> {
+    const { result } = await this.record(id);
+    return String(await this.store.get(result?.logs?.stdout.key ?? 'no-log'));
+  }
+
+  async runs(id: string): Promise<RunRecord[]> {
+    return readRuns(this.redis, id);
+  }
+
+  async events(id: string): Promise<JobEvent[]> {
+    const entries = await this.redis.xrange(redisKeys.events, '-', '+');
+    const events = entries.map(([, fields]) => JobEventSchema.parse(JSON.parse(fields[1] ?? '')));
+    return events.filter((event) => event.jobId === id);
+  }
+
+  async eventTypes(id: string): Promise<string[]> {
+    return (await this.events(id)).map(({ type }) => type);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#workers.map((worker) => worker[Symbol.asyncDispose]()));
+    await Promise.all([...this.#queues.values()].map((queue) => queue.close()));
+    for (const connection of this.#connections) connection.disconnect();
+    this.redis.disconnect();
+    await this.store[Symbol.asyncDispose]();
+    await this.server[Symbol.asyncDispose]();
+    await rm(this.directory, { recursive: true, force: true });
+  }
+
+  readonly #connections: Redis[] = [];
+
+  async #connect(): Promise<Redis> {
+    const redis = await connectTo(this.server.url, { whenLost: 'wait' });
+    this.#connections.push(redis);
+    return redis;
+  }
+}
+
+function storeUrlIn(directory: string): string {
+  return `file://${join(directory, 'store')}`;
+}
