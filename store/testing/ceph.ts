@@ -54,7 +54,7 @@ export async function startCeph(
   try {
     return await cluster.start();
   } catch (error) {
-    await cluster.end();
+    await cluster.giveUp();
     throw error;
   }
 }
@@ -93,6 +93,7 @@ class Cluster {
   readonly #folder: string;
   readonly #lock: ChildProcess;
   readonly #daemons: Daemon[] = [];
+  readonly #ending = new AbortController();
 
   constructor(root: string, folder: string, lock: ChildProcess) {
     this.#root = root;
@@ -115,16 +116,23 @@ class Cluster {
     if (isNew) await this.#whileRunning(this.#makeUser());
 
     const ceph = this.#describe(`http://127.0.0.1:${gatewayPort}`);
-    await this.#whileRunning(waitUntilReady(ceph));
+    await this.#whileRunning(waitUntilReady(ceph, this.#ending.signal));
     await writeFile(this.#outside('complete'), '');
     return ceph;
   }
 
   /** Ends the programs the hard way, at once: Ceph's storage is made to survive that. */
   async end(): Promise<void> {
+    this.#ending.abort();
     for (const { process } of this.#daemons) process.kill('SIGKILL');
     await Promise.all(this.#daemons.map(({ ended }) => ended));
     this.#lock.kill();
+  }
+
+  /** Ends the programs, and lets the next start make a new cluster: this one may be beyond use. */
+  async giveUp(): Promise<void> {
+    await rm(this.#outside('complete'), { force: true });
+    await this.end();
   }
 
   #describe(endpoint: string): Ceph {
@@ -234,7 +242,7 @@ class Cluster {
 }
 
 /** The gateway answers before the disk is there; a bucket that got made shows that all of it works. */
-async function waitUntilReady(ceph: Ceph): Promise<void> {
+async function waitUntilReady(ceph: Ceph, signal: AbortSignal): Promise<void> {
   const giveUpAt = Date.now() + readyWithinMs;
   for (;;) {
     try {
@@ -242,7 +250,7 @@ async function waitUntilReady(ceph: Ceph): Promise<void> {
       return;
     } catch (error) {
       if (Date.now() > giveUpAt) throw new Error(`Ceph is not ready after ${readyWithinMs} ms.`, { cause: error });
-      await delay(50);
+      await delay(50, undefined, { signal });
     }
   }
 }
