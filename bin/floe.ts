@@ -5,7 +5,14 @@
  */
 import type { Command } from 'commander';
 import { loadConfig } from '../jobs/config.ts';
-import { type CommonOptions, connectionFlags, createProgram, finishCommand, runAtEdge } from '../producers/cli.ts';
+import {
+  type CommonOptions,
+  connectionFlags,
+  createProgram,
+  finishCommand,
+  runAtEdge,
+  withFloe,
+} from '../producers/cli.ts';
 
 function addWorker(program: Command): void {
   const command = program
@@ -45,7 +52,7 @@ function addDashboard(program: Command): void {
     .action(async ({ host, port, logLevel, ...common }: DashboardFlags) => {
       const config = loadConfig({ flags: { ...connectionFlags(common), logLevel, dashboard: { host, port } } });
       const { runDashboard } = await import('../dashboard/index.ts');
-      await runDashboard(config);
+      await withFloe(common, (floe) => runDashboard(config, { cancel: (id) => floe.cancel(id) }));
     });
   finishCommand(command, ['floe dashboard', 'FLOE_DASHBOARD_PASSWORD=… floe dashboard --host 0.0.0.0 --port 8080']);
 }

@@ -29,14 +29,14 @@ export async function connectRedis(config: RedisConfig, options: { whenLost: Whe
 
 /** As `connectRedis`, to an address: `redis://…`, `rediss://…` or `unix:///path/of/socket`. */
 export async function connectTo(url: string, options: { whenLost: WhenLost }): Promise<Redis> {
-  let connectedBefore = false;
   let reason: unknown;
   const settings = {
     lazyConnect: true,
     connectTimeout: CONNECT_TIMEOUT_MS,
     enableOfflineQueue: options.whenLost === 'wait',
     maxRetriesPerRequest: options.whenLost === 'wait' ? null : 0,
-    retryStrategy: (times: number) => (connectedBefore ? Math.min(50 * 2 ** times, LONGEST_PAUSE_MS) : null),
+    // The first connection is not tried again: `connect` rejects before this is asked.
+    retryStrategy: (times: number) => Math.min(50 * 2 ** times, LONGEST_PAUSE_MS),
   } satisfies RedisOptions;
   const redis = url.startsWith('unix://')
     ? new Redis({ ...settings, path: decodeURI(url.slice('unix://'.length)) })
@@ -54,7 +54,6 @@ export async function connectTo(url: string, options: { whenLost: WhenLost }): P
     redis.disconnect();
     throw asRedisError(reason ?? error, url) ?? error;
   }
-  connectedBefore = true;
   return redis;
 }
 

@@ -22,8 +22,8 @@ export async function cancelJob(connections: Connections, id: string): Promise<C
   if (isFinal(record.state)) throw alreadyEnded(id, record.state);
   await sendRequest(connections.redis, { type: 'cancel', jobId: id });
   const queue = connections.queue(poolOfJobId(id));
-  const removed = (await queue.remove(id)) === 1;
-  if (!removed && (await queue.getJob(id)) !== undefined) return 'requested';
+  await queue.remove(id);
+  if ((await queue.getJob(id)) !== undefined) return 'requested';
   const state = await endWithoutRun(connections.redis, await commitResult(connections, id, record));
   if (state !== 'cancelled') throw alreadyEnded(id, state);
   return 'cancelled';

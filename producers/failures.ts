@@ -4,7 +4,7 @@ import { FloeError } from '../jobs/errors.ts';
 import { asRedisError } from '../jobs/redis.ts';
 import { StoreError } from '../store/store.ts';
 
-export function asFloeError(error: unknown, config: Pick<Config, 'redisUrl' | 'store'>): unknown {
+export function asFloeError(error: unknown, config: Pick<Config, 'redisUrl'>): unknown {
   if (error instanceof FloeError) return error;
   if (error instanceof StoreError) {
     const message = error.message.endsWith('.') ? error.message : `${error.message}.`;

@@ -29,7 +29,9 @@ it('keeps the remedy of a store that says no', () => {
     redisUrl: null,
     store: 'file:///x',
   });
-  expect(describeFailure(error)).toMatchObject({ code: 'storeFailed', exitCode: 125, remedy: 'Check the key.' });
+  const failure = { code: 'storeFailed', exitCode: 125, remedy: 'Check the key.' };
+  expect(describeFailure(error)).toMatchObject(failure);
+  expect(describeFailure(new StoreError('denied', 'Access denied', 'Check the key.'))).toMatchObject(failure);
 });
 
 it('documents every exit code', () => {

@@ -1,6 +1,8 @@
 /** The outermost layer of the CLI: errors become one line and an exit code. */
 import { CommanderError } from 'commander';
 import { FloeError } from '../../jobs/errors.ts';
+import { StoreError } from '../../store/store.ts';
+import { asFloeError } from '../failures.ts';
 import { EXIT, exitCodeOf } from './exit-codes.ts';
 
 /** The user pressed Ctrl-C; the message says what that leaves. */
@@ -43,7 +45,9 @@ function wantsJson(argv: readonly string[]): boolean {
   return argv.slice(0, end === -1 ? undefined : end).includes('--json');
 }
 
-export function describeFailure(error: unknown): Failure {
+export function describeFailure(thrown: unknown): Failure {
+  // A daemon lets the store's errors through as they are.
+  const error = thrown instanceof StoreError ? asFloeError(thrown, { redisUrl: null }) : thrown;
   if (error instanceof FloeError) {
     return { code: error.code, message: error.message, remedy: error.remedy, exitCode: exitCodeOf(error.code) };
   }
