@@ -56,16 +56,23 @@ export const Request = z.discriminatedUnion('type', [
 ]);
 export type Request = z.output<typeof Request>;
 
+const REQUEST = `
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('PUBLISH', ARGV[3], ARGV[4])
+return 1`;
+
 /**
  * Leaves the request where the owner looks at every lock renewal, and nudges it to look now: a nudge that is lost
- * (publish/subscribe keeps nothing) only costs time.
+ * (publish/subscribe keeps nothing) only costs time. False, and nothing is left, when there is no such job or worker.
  */
-export async function sendRequest(redis: Redis, request: Request): Promise<void> {
+export async function sendRequest(redis: Redis, request: Request): Promise<boolean> {
   const field = { cancel: 'cancelRequestedAt', checkpoint: 'checkpointRequestedAt', drain: 'drainRequestedAt' }[
     request.type
   ];
   const key = request.type === 'drain' ? redisKeys.worker(request.worker) : redisKeys.record(request.jobId);
-  await redis.multi().hset(key, field, Date.now()).publish(redisKeys.requests, JSON.stringify(request)).exec();
+  const nudge = JSON.stringify(request);
+  return (await redis.eval(REQUEST, 1, key, field, Date.now(), redisKeys.requests, nudge)) === 1;
 }
 
 /** Whether somebody asked this worker to drain. */

@@ -153,11 +153,8 @@ export class Floe implements AsyncDisposable {
   }
 
   async #drain(worker: string): Promise<void> {
-    const known = await listWorkers(this.#connections.redis);
-    if (!known.some(({ name }) => name === worker)) {
-      throw new FloeError('notFound', `There is no worker "${worker}".`, 'List them with `floe workers`.');
-    }
-    await sendRequest(this.#connections.redis, { type: 'drain', worker });
+    if (await sendRequest(this.#connections.redis, { type: 'drain', worker })) return;
+    throw new FloeError('notFound', `There is no worker "${worker}".`, 'List them with `floe workers`.');
   }
 
   async #explain<T>(work: Promise<T>): Promise<T> {

@@ -25,10 +25,7 @@ it.each([
 });
 
 it('keeps the remedy of a store that says no', () => {
-  const error = asFloeError(new StoreError('denied', 'Access denied', 'Check the key.'), {
-    redisUrl: null,
-    store: 'file:///x',
-  });
+  const error = asFloeError(new StoreError('denied', 'Access denied', 'Check the key.'), { redisUrl: null });
   const failure = { code: 'storeFailed', exitCode: 125, remedy: 'Check the key.' };
   expect(describeFailure(error)).toMatchObject(failure);
   expect(describeFailure(new StoreError('denied', 'Access denied', 'Check the key.'))).toMatchObject(failure);

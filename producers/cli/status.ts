@@ -64,8 +64,9 @@ export function describeProgress({ step, doneBytes, totalBytes, bytesPerSecond, 
 }
 
 function describeTime(job: JobView): string {
+  const isRunning = job.runs.at(-1)?.endedAt === null; // the sum is written at the end of a run
   const parts = [
-    `ran ${formatDuration(job.ranMs)}`,
+    ...(isRunning ? [] : [`ran ${formatDuration(job.ranMs)}`]),
     `frozen ${formatDuration(job.frozenMs)}`,
     `away ${formatDuration(job.awayMs)}`,
     `lost ${formatDuration(job.lostMs)}`,
@@ -84,7 +85,9 @@ function describeRequests(job: JobView, now: number): string | null {
   if (job.finishedAt !== null) return null;
   const asked = [
     job.cancelRequestedAt ? `cancel, ${when(job.cancelRequestedAt, now)}` : '',
-    job.checkpointRequestedAt ? `checkpoint, ${when(job.checkpointRequestedAt, now)}` : '',
+    job.checkpointRequestedAt && job.checkpointRequestedAt > (job.checkpointAt ?? 0)
+      ? `checkpoint, ${when(job.checkpointRequestedAt, now)}`
+      : '',
   ].filter(Boolean);
   return asked.length === 0 ? null : asked.join('; ');
 }
