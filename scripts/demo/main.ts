@@ -1,0 +1,292 @@
+/**
+ * `npm run demo`: two jobs on spot machines that are taken away under them, three times.
+ *
+ * Everything is real but the cloud: Redis, CRIU, worker processes, a store, a dashboard, and notices over HTTP in the
+ * protocol of EC2. Exit status: 0 only if every job finished, was moved as often as planned, lost no work, and made the
+ * same bytes as an undisturbed run; 1 if not; 2 for wrong usage. The last line is one JSON object (`Figures` in report.ts).
+ */
+import { EventEmitter } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { parseArgs, styleText } from 'node:util';
+import { type Dashboard, startDashboard } from '../../dashboard/index.ts';
+import { embeddedRedisUrl, ensureEmbeddedRedis, stopEmbeddedRedis } from '../../jobs/embedded-redis.ts';
+import { Floe, isFinal, type JobEvent } from '../../producers/index.ts';
+import { openStore } from '../../store/index.ts';
+import { type Cluster, Machine } from './machine.ts';
+import { type Figures, figures, type Outcome, print } from './report.ts';
+import { Story } from './story.ts';
+import { compression, lastLines, memory, type Work } from './work.ts';
+
+const USAGE = `npm run demo [-- OPTIONS]
+
+  --size-mib N        how much xz has to compress (default 200, about three minutes; smaller is quicker)
+  --interruptions N   how often the machine that has the jobs is taken away (default 3)
+  --keep              leave everything running at the end, with the dashboard, until Ctrl-C
+  --help
+`;
+
+/** Less than EC2's two minutes, so that a demo that fails does so soon. */
+const NOTICE_MS = 60_000;
+
+/** Makes the memory job, with its 50 ms a step, last about as long as xz takes. */
+const STEPS_PER_MIB = 14;
+
+interface Options {
+  readonly sizeMib: number;
+  readonly interruptions: number;
+  readonly keep: boolean;
+}
+
+function readOptions(): Options {
+  const { values } = parseArgs({
+    options: {
+      'size-mib': { type: 'string', default: '200' },
+      interruptions: { type: 'string', default: '3' },
+      keep: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (values.help) {
+    process.stdout.write(USAGE);
+    process.exit(0);
+  }
+  return {
+    sizeMib: wholeNumber('--size-mib', values['size-mib'], 8, 4096),
+    interruptions: wholeNumber('--interruptions', values.interruptions, 0, 20),
+    keep: values.keep,
+  };
+}
+
+function wholeNumber(flag: string, text: string, least: number, most: number): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= least && value <= most) return value;
+  throw new TypeError(`${flag} must be a whole number from ${least} to ${most}, got "${text}"`);
+}
+
+/** What the demo needs to know of a job while it runs. */
+interface Submitted {
+  readonly work: Work;
+  readonly id: string;
+}
+
+async function demo(options: Options, cluster: Cluster, signal: AbortSignal): Promise<Figures> {
+  await using stack = new AsyncDisposableStack();
+  const story = new Story();
+  const { url, password } = await dashboard(cluster, stack);
+  const floe = stack.use(
+    await Floe.open({ redisUrl: cluster.redisUrl, store: cluster.storeUrl, stateDir: cluster.directory }),
+  );
+  story.say(`dashboard: ${url}   password: ${password}`);
+
+  const works = [
+    await compression(cluster.directory, options.sizeMib),
+    await memory(cluster.directory, 64, options.sizeMib * STEPS_PER_MIB),
+  ];
+  const machines = new Machines(cluster, story, stack);
+  await machines.add();
+  await machines.add();
+
+  const jobs: Submitted[] = [];
+  const feed = stack.use(new EventFeed(floe, story, signal));
+  for (const work of works) {
+    const id = await floe.submit(work.spec, { workspace: work.workspace });
+    story.name(id, work.name);
+    story.say(`submitted as ${id}: ${work.title}`, work.name);
+    jobs.push({ work, id });
+  }
+  // Both cores work: the undisturbed runs are made meanwhile.
+  const undisturbed = Promise.all(works.map((work) => work.undisturbed(signal)));
+  undisturbed.catch(() => undefined);
+
+  const main = jobs[0] as Submitted;
+  let interruptions = 0;
+  while (interruptions < options.interruptions && (await interruptOnce(floe, feed, main.id, machines, options, signal)))
+    interruptions++;
+  await Promise.all(jobs.map(({ id }) => floe.waitUntilFinished(id, { signal })));
+
+  story.say('comparing with undisturbed runs');
+  const outcomes = await Promise.all(
+    jobs.map((job, at) =>
+      judge(
+        floe,
+        job,
+        undisturbed.then((all) => all[at] ?? ''),
+      ),
+    ),
+  );
+  const result = figures(outcomes, interruptions, story.seconds);
+  print(outcomes, result);
+  if (options.keep) await keepUp(url, password, cluster, signal);
+  return result;
+}
+
+async function dashboard(cluster: Cluster, stack: AsyncDisposableStack): Promise<{ url: string; password: string }> {
+  const store = stack.use(await openStore(cluster.storeUrl));
+  const started: Dashboard = stack.use(
+    await startDashboard({ redisUrl: cluster.redisUrl, stateDir: cluster.directory, store }),
+  );
+  return { url: started.url, password: started.password ?? '' };
+}
+
+/** The machines that are there, the newest last. */
+class Machines {
+  readonly #cluster: Cluster;
+  readonly #story: Story;
+  readonly #stack: AsyncDisposableStack;
+  readonly #running = new Map<string, Machine>();
+  #count = 0;
+
+  constructor(cluster: Cluster, story: Story, stack: AsyncDisposableStack) {
+    this.#cluster = cluster;
+    this.#story = story;
+    this.#stack = stack;
+  }
+
+  async add(): Promise<void> {
+    const name = `machine-${++this.#count}`;
+    const machine = this.#stack.use(await Machine.start(name, this.#cluster));
+    this.#running.set(name, machine);
+    this.#story.say('comes up', name);
+    void machine.gone.then(() => this.#running.delete(name));
+  }
+
+  async takeAway(name: string): Promise<void> {
+    const machine = this.#running.get(name);
+    if (!machine) throw new Error(`${name} is gone already`);
+    this.#story.say(styleText('yellow', `the cloud gives notice: ${NOTICE_MS / 1000} s`), name);
+    await machine.interrupt(NOTICE_MS);
+    this.#story.say('is gone', name);
+  }
+}
+
+/** Lets the job run for a while, then has its machine taken away while another comes. False when it finished before that. */
+async function interruptOnce(
+  floe: Floe,
+  feed: EventFeed,
+  id: string,
+  machines: Machines,
+  options: Options,
+  signal: AbortSignal,
+): Promise<boolean> {
+  if (!(await untilRunning(floe, id, feed))) return false;
+  const untilNotice = AbortSignal.any([signal, AbortSignal.timeout(Math.max(3000, options.sizeMib * 100))]);
+  await floe.waitUntilFinished(id, { signal: untilNotice }).catch((error: unknown) => {
+    if (!untilNotice.aborted || signal.aborted) throw error;
+  });
+  const { state, worker } = await floe.get(id);
+  if (isFinal(state) || worker === null) return false;
+  await Promise.all([machines.add(), machines.takeAway(worker)]);
+  return true;
+}
+
+/** Resolves when the job makes progress, to true, or has ended, to false. */
+async function untilRunning(floe: Floe, id: string, feed: EventFeed): Promise<boolean> {
+  for (;;) {
+    const next = feed.next(id);
+    const { state } = await floe.get(id);
+    if (state === 'running' || isFinal(state)) return state === 'running';
+    await next;
+  }
+}
+
+/** The one reader of the event stream, for the story and for whoever waits. */
+class EventFeed implements AsyncDisposable {
+  readonly #emitter = new EventEmitter<{ event: [JobEvent] }>();
+  readonly #stop = new AbortController();
+  readonly #reading: Promise<void>;
+  readonly #signal: AbortSignal;
+
+  constructor(floe: Floe, story: Story, signal: AbortSignal) {
+    this.#signal = AbortSignal.any([signal, this.#stop.signal]);
+    this.#emitter.on('event', (event) => story.tell(event));
+    this.#reading = this.#read(floe, story);
+  }
+
+  /** The next event of a job. */
+  next(jobId: string): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    // Nobody may be waiting any more when it is aborted.
+    promise.catch(() => undefined);
+    const listener = (event: JobEvent) => {
+      if (event.jobId === jobId) done(resolve);
+    };
+    const onAbort = () => done(() => reject(this.#signal.reason));
+    const done = (settle: () => void) => {
+      this.#emitter.off('event', listener);
+      this.#signal.removeEventListener('abort', onAbort);
+      settle();
+    };
+    this.#emitter.on('event', listener);
+    this.#signal.addEventListener('abort', onAbort, { once: true });
+    return promise;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await this.#reading;
+  }
+
+  async #read(floe: Floe, story: Story): Promise<void> {
+    try {
+      for await (const event of floe.events({ signal: this.#signal })) this.#emitter.emit('event', event);
+    } catch (error) {
+      if (!this.#signal.aborted) story.say(`the event stream broke: ${String(error)}`);
+    }
+  }
+}
+
+async function judge(floe: Floe, { work, id }: Submitted, undisturbed: Promise<string>): Promise<Outcome> {
+  const job = await floe.get(id);
+  const made = job.state === 'succeeded' ? await work.made(floe, id) : null;
+  return { name: work.name, job, made, undisturbed: await undisturbed };
+}
+
+async function keepUp(url: string, password: string, cluster: Cluster, signal: AbortSignal): Promise<void> {
+  process.stdout.write(`
+Everything stays up until Ctrl-C. Dashboard: ${url}   password: ${password}
+Try:
+  export FLOE_REDIS_URL=${cluster.redisUrl} FLOE_STORE=${cluster.storeUrl}
+  npx floe submit --wait -- sh -c 'for i in $(seq 30); do echo $i; sleep 1; done'
+`);
+  await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+}
+
+async function main(): Promise<number> {
+  let options: Options;
+  try {
+    options = readOptions();
+  } catch (error) {
+    process.stderr.write(`demo: ${error instanceof Error ? error.message : String(error)}\n\n${USAGE}`);
+    return 2;
+  }
+  const interrupted = new AbortController();
+  process.once('SIGINT', () => interrupted.abort(new Error('interrupted')));
+  process.once('SIGTERM', () => interrupted.abort(new Error('interrupted')));
+  const directory = await mkdtemp(join(tmpdir(), 'floe-demo-'));
+  const cluster = {
+    directory,
+    redisUrl: embeddedRedisUrl(directory),
+    storeUrl: pathToFileURL(join(directory, 'store')).href,
+  };
+  try {
+    await ensureEmbeddedRedis(directory);
+    const result = await demo(options, cluster, interrupted.signal);
+    process.stdout.write(`${JSON.stringify(result)}\n`);
+    return result.identical && result.lostSeconds === 0 && result.interruptions === options.interruptions ? 0 : 1;
+  } catch (error) {
+    if (interrupted.signal.aborted) return 130;
+    const words = await lastLines(join(directory, 'machine-1.log'), 5);
+    process.stderr.write(
+      `demo: ${error instanceof Error ? error.message : String(error)}\nThe first worker's last words:\n${words}\n`,
+    );
+    return 1;
+  } finally {
+    await stopEmbeddedRedis(directory);
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+process.exitCode = await main();
