@@ -7,7 +7,13 @@
  *   - this machine or the store is at fault (unreachable, full disk, …): `later`, on whatever worker;
  *   - the job is at fault (its input is not there, no image can be run here): `never`, it fails.
  */
-import { type CheckpointSummary, FreezerError, type FreezerErrorCode, type Program, type Run } from '../freezer/index.ts';
+import {
+  type CheckpointSummary,
+  FreezerError,
+  type FreezerErrorCode,
+  type Program,
+  type Run,
+} from '../freezer/index.ts';
 import { type JobData, storeKeys } from '../jobs/index.ts';
 import { getFolder } from '../store/folder.ts';
 import { StoreError, type StoreErrorCode } from '../store/store.ts';
@@ -57,7 +63,11 @@ export async function begin(order: Order): Promise<Beginning> {
     }
   }
   if (passedOver.length > 0 && data.spec.checkpoint.ifUnusable === 'fail') {
-    return { kind: 'never', code: 'checkpointUnusable', message: `No checkpoint can be thawed: ${passedOver.join(' ')}` };
+    return {
+      kind: 'never',
+      code: 'checkpointUnusable',
+      message: `No checkpoint can be thawed: ${passedOver.join(' ')}`,
+    };
   }
   await ledger.beginning('running');
   try {

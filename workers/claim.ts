@@ -12,8 +12,10 @@
 import { type CheckpointSummary, listCheckpoints } from '../freezer/index.ts';
 import {
   explainIssues,
+  FloeError,
   isFinal,
   type JobData,
+  JobData as JobDataSchema,
   type JobRecord,
   type JobResult,
   type JobSpec,
@@ -22,8 +24,6 @@ import {
   readRecord,
   readRuns,
   storeKeys,
-  FloeError,
-  JobData as JobDataSchema,
 } from '../jobs/index.ts';
 import { candidatesFor, cpuCovers } from './candidates.ts';
 import type { WorkerContext } from './context.ts';
@@ -60,7 +60,8 @@ export async function claimJob(context: WorkerContext, queued: QueuedJob, lease:
   const [owned, before] = claimed;
   const ledger = new Ledger(queued, owned, before, lease, context.worker);
   const settled = (result: JobResult): Claim => ({ kind: 'settled', ledger, result });
-  const fail = (code: string, message: string) => settled(resultWithoutEnd(context, queued, 'failed', { code, message }));
+  const fail = (code: string, message: string) =>
+    settled(resultWithoutEnd(context, queued, 'failed', { code, message }));
 
   const committed = await readResult(store, queued.id);
   if (committed) return settled(committed);
@@ -102,12 +103,7 @@ async function own(context: WorkerContext, queued: QueuedJob, lease: Lease): Pro
 }
 
 /** The run before, if the record says that it was at work: had it ended in any other way, it would have said so. */
-async function findCrash(
-  context: WorkerContext,
-  id: string,
-  before: JobRecord,
-  lease: Lease,
-): Promise<Crash | null> {
+async function findCrash(context: WorkerContext, id: string, before: JobRecord, lease: Lease): Promise<Crash | null> {
   if (before.epoch === 0 || !['running', 'freezing', 'thawing'].includes(before.state)) return null;
   const runs = await lease.insist(() => readRuns(context.redis, id));
   const run = runs.find((each) => each.epoch === before.epoch && each.end === null);

@@ -1,7 +1,7 @@
 /** What stays of a run when its program has ended: the outputs that the job names, and the complete log. */
 import { createReadStream } from 'node:fs';
-import { type JobResult, type JobSpec, storeKeys } from '../jobs/index.ts';
 import type { Run } from '../freezer/runtime.ts';
+import { type JobResult, type JobSpec, storeKeys } from '../jobs/index.ts';
 import { putFolder } from '../store/folder.ts';
 import type { WorkerContext } from './context.ts';
 import type { Lease } from './lease.ts';
@@ -33,7 +33,9 @@ export async function keepOutputs(
 export async function keepLogs(context: WorkerContext, queued: QueuedJob, run: Run, lease: Lease): Promise<Logs> {
   const keep = async (stream: 'stdout' | 'stderr') => {
     const key = storeKeys.log(queued.id, queued.epoch, stream);
-    const { sizeBytes } = await context.store.putStream(key, createReadStream(run.logs[stream]), { signal: lease.signal });
+    const { sizeBytes } = await context.store.putStream(key, createReadStream(run.logs[stream]), {
+      signal: lease.signal,
+    });
     return { key, sizeBytes };
   };
   const [stdout, stderr] = await Promise.all([keep('stdout'), keep('stderr')]);

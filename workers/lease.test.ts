@@ -10,7 +10,8 @@ function containerOf(terms: number[]): Run {
   return { renewLease: (validForMs: number) => void terms.push(validForMs) } as unknown as Run;
 }
 
-const lost = (signal: AbortSignal) => new Promise((resolve) => signal.addEventListener('abort', () => resolve(signal.reason)));
+const lost = (signal: AbortSignal) =>
+  new Promise((resolve) => signal.addEventListener('abort', () => resolve(signal.reason)));
 
 test('a lock that is not ours at the start is lost at once', async () => {
   await expect(Lease.open(async () => false, TERMS)).rejects.toMatchObject({ code: 'lost' });

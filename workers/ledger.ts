@@ -5,7 +5,14 @@
  * Every write is repeated until Redis takes it, and rejects with `lost` when the job is not ours any more.
  */
 import type { CheckpointSummary, Frozen, Run } from '../freezer/runtime.ts';
-import { isFinal, type JobRecord, type JobResult, type OwnedRecord, type RecordChange, type RunRecord } from '../jobs/index.ts';
+import {
+  isFinal,
+  type JobRecord,
+  type JobResult,
+  type OwnedRecord,
+  type RecordChange,
+  type RunRecord,
+} from '../jobs/index.ts';
 import type { Lease } from './lease.ts';
 import { ProgressTeller, type StepBytes } from './progress.ts';
 import type { QueuedJob } from './queuedJob.ts';
@@ -39,10 +46,13 @@ export class Ledger {
     this.#progress = new ProgressTeller((progress) => {
       // For people only: one that is lost, or that comes while Redis is away, is made up for by the next.
       if (lease.signal.aborted) return;
-      owned.write({ progress: JSON.stringify(progress) }).then(
-        () => queued.showProgress(progress),
-        () => undefined,
-      ).catch(() => undefined);
+      owned
+        .write({ progress: JSON.stringify(progress) })
+        .then(
+          () => queued.showProgress(progress),
+          () => undefined,
+        )
+        .catch(() => undefined);
     });
   }
 
@@ -101,7 +111,11 @@ export class Ledger {
   }
 
   /** The program moves. `thaw` is null when it began from the beginning. */
-  async began(run: Run, thaw: { checkpoint: CheckpointSummary; tookMs: number } | null, passedOver: string[]): Promise<void> {
+  async began(
+    run: Run,
+    thaw: { checkpoint: CheckpointSummary; tookMs: number } | null,
+    passedOver: string[],
+  ): Promise<void> {
     this.#begunAt = performance.now();
     this.#checkpoint = thaw?.checkpoint ?? null;
     this.#run = {
@@ -133,7 +147,10 @@ export class Ledger {
   /** A checkpoint was committed and the program runs on. */
   async checkpointed(frozen: Frozen): Promise<void> {
     this.#count(frozen);
-    await this.#write({ ...RUNNING, ...this.#checkpointFields() }, this.#entry(this.#frozenEvent('checkpointed', frozen)));
+    await this.#write(
+      { ...RUNNING, ...this.#checkpointFields() },
+      this.#entry(this.#frozenEvent('checkpointed', frozen)),
+    );
   }
 
   async freezeFailed(error: { code: string; message: string }): Promise<void> {
@@ -145,7 +162,13 @@ export class Ledger {
   async frozen(frozen: Frozen): Promise<void> {
     this.#count(frozen);
     this.#close('frozen', 0);
-    const change = { ...RELEASED, ...this.#checkpointFields(), state: 'frozen', frozenSince: Date.now(), ranMs: this.ranMs };
+    const change = {
+      ...RELEASED,
+      ...this.#checkpointFields(),
+      state: 'frozen',
+      frozenSince: Date.now(),
+      ranMs: this.ranMs,
+    };
     await this.#write(change as RecordChange, this.#entry(this.#frozenEvent('frozen', frozen)));
   }
 
@@ -181,7 +204,13 @@ export class Ledger {
   async ended(result: JobResult): Promise<void> {
     if (this.#run?.end === null) this.#close(END_OF[result.outcome], 0);
     const finishedAt = Date.parse(result.finishedAt);
-    const change = { ...RELEASED, state: result.outcome, finishedAt, ranMs: this.ranMs, result: JSON.stringify(result) };
+    const change = {
+      ...RELEASED,
+      state: result.outcome,
+      finishedAt,
+      ranMs: this.ranMs,
+      result: JSON.stringify(result),
+    };
     const failures = this.#before.failures + (result.outcome === 'failed' && result.end ? 1 : 0);
     const event = { type: result.outcome, message: describeEnd(result) };
     if (!isFinal(this.#before.state)) await this.#write({ ...change, failures } as RecordChange, this.#entry(event));

@@ -4,7 +4,14 @@
  */
 import type { Redis } from 'ioredis';
 import type { Logger } from 'pino';
-import { announceWorker, isDrainRequested, Request, redisKeys, retireWorker, type WorkerDescription } from '../jobs/index.ts';
+import {
+  announceWorker,
+  isDrainRequested,
+  Request,
+  redisKeys,
+  retireWorker,
+  type WorkerDescription,
+} from '../jobs/index.ts';
 
 const BEAT_MS = 5000;
 

@@ -53,16 +53,17 @@ export class QueuedJob {
   /** The program failed by itself: the next attempt waits its turn, at the job's own priority, after the job's backoff. */
   async retry(spec: JobSpec, message: string): Promise<void> {
     await this.#job.changePriority({ priority: queueOptions(this.id, spec).priority ?? 0 });
-    await this.#move(() => this.#job.moveToFailed(new Error(message), this.token));
+    await this.#move(() => this.#job.moveToFailed(new Error(message), this.token, false));
   }
 
   async complete(result: JobResult): Promise<void> {
-    await this.#move(() => this.#job.moveToCompleted(result, this.token));
+    // `false`: BullMQ would take the next job at once, under the same token.
+    await this.#move(() => this.#job.moveToCompleted(result, this.token, false));
   }
 
   /** For good, whatever attempts are left. */
   async fail(message: string): Promise<void> {
-    await this.#move(() => this.#job.moveToFailed(new UnrecoverableError(message), this.token));
+    await this.#move(() => this.#job.moveToFailed(new UnrecoverableError(message), this.token, false));
   }
 
   async showProgress(progress: Progress): Promise<void> {

@@ -41,7 +41,10 @@ export function untilStored(context: WorkerContext, queued: QueuedJob, signal?: 
     onFailure: (error) => {
       if (error.message === told) return;
       told = error.message;
-      context.logger.warn({ jobId: queued.id, epoch: queued.epoch, err: error }, 'the store does not take the result; trying on');
+      context.logger.warn(
+        { jobId: queued.id, epoch: queued.epoch, err: error },
+        'the store does not take the result; trying on',
+      );
     },
   };
 }

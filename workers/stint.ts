@@ -11,11 +11,11 @@
  * out of the queue for a while; the next run counts it as a crash.
  */
 import type { Job } from 'bullmq';
-import { FloeError, type JobRecord, readRecord } from '../jobs/index.ts';
 import { FreezerError } from '../freezer/index.ts';
+import { FloeError, type JobRecord, readRecord } from '../jobs/index.ts';
 import { StoreError } from '../store/store.ts';
 import { begin } from './begin.ts';
-import { cancelledResult, type Claim, claimJob } from './claim.ts';
+import { type Claim, cancelledResult, claimJob } from './claim.ts';
 import type { WorkerContext } from './context.ts';
 import { Lease } from './lease.ts';
 import type { Ledger } from './ledger.ts';
@@ -181,7 +181,10 @@ export class Stint {
     }
     const expected = error instanceof StoreError || error instanceof FreezerError;
     const level = expected ? 'warn' : 'error';
-    this.#context.logger[level]({ jobId: this.jobId, epoch: this.#queued.epoch, err: error }, 'the job cannot run here now');
+    this.#context.logger[level](
+      { jobId: this.jobId, epoch: this.#queued.epoch, err: error },
+      'the job cannot run here now',
+    );
     try {
       if (expected) await this.#ledger?.notBegun();
       await this.#queued.toLater(LATER_MS);

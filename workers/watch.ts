@@ -10,7 +10,7 @@
  *   move                     frozen, to the front of the queue; if that fails the program runs on and it is tried again
  *   checkpoint               frozen and continued; if that fails the program runs on and the old checkpoint stands
  */
-import { type Frozen, FreezerError, type ProgramEnd, type Run } from '../freezer/index.ts';
+import { FreezerError, type Frozen, type ProgramEnd, type Run } from '../freezer/index.ts';
 import { type JobData, type JobResult, storeKeys } from '../jobs/index.ts';
 import { cancelledResult, crashBudgetMessage } from './claim.ts';
 import { keepLogs, keepOutputs } from './keep.ts';
@@ -170,7 +170,10 @@ class Watch implements Disposable {
     const { ledger, lease, wishes } = this.#order;
     wishes.checkpoint = null;
     await ledger.freezing(why);
-    const frozen = await this.#freeze('continue', AbortSignal.any([lease.signal, wishes.killWanted, wishes.leaveWanted]));
+    const frozen = await this.#freeze(
+      'continue',
+      AbortSignal.any([lease.signal, wishes.killWanted, wishes.leaveWanted]),
+    );
     if (frozen !== null) {
       await ledger.checkpointed(frozen);
       this.#log('checkpointed', { checkpoint: frozen.checkpoint.id, frozenMs: frozen.frozenMs, why });

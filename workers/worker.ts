@@ -99,7 +99,8 @@ class Daemon implements RunningWorker {
       freezes: pLimit(FREEZES_AT_ONCE),
       freezeRate: new FreezeRate(),
     };
-    const run = (job: ConstructorParameters<typeof Stint>[1], token: string) => this.#run(new Stint(this.#context, job, token));
+    const run = (job: ConstructorParameters<typeof Stint>[1], token: string) =>
+      this.#run(new Stint(this.#context, job, token));
     this.#intake = new Intake({ worker: name, redis, pools, slots, lockDurationMs, logger, run });
   }
 
@@ -119,14 +120,17 @@ class Daemon implements RunningWorker {
 
   notify(notice: Notice): void {
     const { logger } = this.#options;
-    logger.info({ notice, jobs: [...this.#stints.keys()] }, notice.kind === 'hint' ? 'this machine may go away' : 'this machine goes away');
+    logger.info(
+      { notice, jobs: [...this.#stints.keys()] },
+      notice.kind === 'hint' ? 'this machine may go away' : 'this machine goes away',
+    );
     if (notice.kind === 'hint') for (const stint of this.#stints.values()) stint.checkpoint(notice.source);
     else this.#drain(notice);
   }
 
   kill(): void {
     for (const stint of this.#stints.values()) stint.kill();
-    this.#drain({ kind: 'notice', source: 'killed', deadlineAt: Date.now() });
+    this.#leave({ kind: 'notice', source: 'killed', deadlineAt: Date.now() });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -142,10 +146,15 @@ class Daemon implements RunningWorker {
     void this.#presence?.beat();
   }
 
-  #drain(notice: Notice): void {
+  /** From here on no job is taken. */
+  #leave(notice: Notice): void {
     this.#notice = notice;
     this.#draining ??= this.#end();
     void this.#presence?.beat();
+  }
+
+  #drain(notice: Notice): void {
+    this.#leave(notice);
     const { bytesPerSecond } = this.#context.freezeRate;
     const remainingMs = notice.deadlineAt === null ? null : notice.deadlineAt - Date.now();
     const jobs = [...this.#stints.values()].map((stint) => stint.describe());
@@ -175,10 +184,13 @@ class Daemon implements RunningWorker {
   }
 
   #lookForRequests(jobId: string): void {
-    this.#stints.get(jobId)?.lookForRequests().catch((error: unknown) => {
-      // The next renewal of the lock looks again.
-      this.#options.logger.warn({ jobId, err: error }, 'cannot look for requests');
-    });
+    this.#stints
+      .get(jobId)
+      ?.lookForRequests()
+      .catch((error: unknown) => {
+        // The next renewal of the lock looks again.
+        this.#options.logger.warn({ jobId, err: error }, 'cannot look for requests');
+      });
   }
 
   async #listen(source: NoticeSource): Promise<void> {

@@ -1,8 +1,8 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterEach, beforeEach, expect, test } from 'vitest';
 import { pino } from 'pino';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { ec2Notices } from './ec2.ts';
 import type { Notice } from './source.ts';
 
@@ -79,10 +79,7 @@ test('a service that fails and comes back is watched on, and logged once each wa
     stop.abort();
   }
   expect(seen).toHaveLength(1);
-  expect(messages()).toEqual([
-    'the EC2 metadata service does not answer',
-    'the EC2 metadata service answers again',
-  ]);
+  expect(messages()).toEqual(['the EC2 metadata service does not answer', 'the EC2 metadata service answers again']);
 });
 
 test('with `auto`, a machine without the service has nothing to watch', async () => {

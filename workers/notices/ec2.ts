@@ -66,7 +66,11 @@ async function ask(): Promise<[string, Notice][]> {
   ]);
   const found: [string, Notice][] = [];
   if (action) {
-    const notice = { kind: 'notice', source: `ec2 spot ${action.action}`, deadlineAt: Date.parse(action.time) } as const;
+    const notice = {
+      kind: 'notice',
+      source: `ec2 spot ${action.action}`,
+      deadlineAt: Date.parse(action.time),
+    } as const;
     found.push([`${action.action} ${action.time}`, notice]);
   }
   if (rebalance) {

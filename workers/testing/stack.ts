@@ -31,12 +31,14 @@ import {
 import { putFolder } from '../../store/folder.ts';
 import { openStore } from '../../store/index.ts';
 import type { Store } from '../../store/store.ts';
-import { program } from '../../test/support/programs.ts';
+import { type ProgramName, program } from '../../test/support/programs.ts';
 import { startRedis, type TestRedis } from '../../test/support/redis.ts';
 import { defaultToolbox } from '../../test/support/toolbox.ts';
 import { type RunningWorker, startWorker, type WorkerOptions } from '../index.ts';
 
-export type StackOptions = Partial<Pick<WorkerOptions, 'slots' | 'pools' | 'lockDurationMs' | 'stopMarginMs' | 'store'>> & {
+export type StackOptions = Partial<
+  Pick<WorkerOptions, 'slots' | 'pools' | 'lockDurationMs' | 'stopMarginMs' | 'store'>
+> & {
   runtime?: (runtime: Runtime) => Runtime;
 };
 
@@ -80,10 +82,16 @@ export class Stack implements AsyncDisposable {
 
   /** The self-verifying job: `steps` steps of `paceMs`, each of which writes a line. */
   async submitMemory(steps: number, paceMs: number, more: Partial<JobSpecInput> = {}): Promise<string> {
-    await mkdir(join(this.directory, 'workspace'), { recursive: true });
-    await copyFile(await program('memory'), join(this.directory, 'workspace', 'memory'));
-    const command = ['./memory', '8', String(steps), 'plain', '--pace-ms', String(paceMs)];
-    return this.submit({ command, outputs: ['memory.record'], ...more }, join(this.directory, 'workspace'));
+    const words = ['8', String(steps), 'plain', '--pace-ms', String(paceMs)];
+    return this.submitProgram('memory', words, { outputs: ['memory.record'], ...more });
+  }
+
+  /** A reference program, which goes along in the workspace. */
+  async submitProgram(name: ProgramName, words: string[], more: Partial<JobSpecInput> = {}): Promise<string> {
+    const workspace = join(this.directory, 'workspace');
+    await mkdir(workspace, { recursive: true });
+    await copyFile(await program(name), join(workspace, name));
+    return this.submit({ command: [`./${name}`, ...words], ...more }, workspace);
   }
 
   async add(spec: JobSpec, workspace?: string): Promise<string> {
@@ -124,9 +132,7 @@ export class Stack implements AsyncDisposable {
 
   /** Waits until the record says so; what it says instead is in the failure. */
   async until(id: string, fields: Partial<JobRecord>): Promise<JobRecord> {
-    await expect
-      .poll(() => this.record(id), { timeout: 60_000, interval: 50 })
-      .toMatchObject(fields);
+    await expect.poll(() => this.record(id), { timeout: 60_000, interval: 50 }).toMatchObject(fields);
     return this.record(id);
   }
 
@@ -140,8 +146,11 @@ export class Stack implements AsyncDisposable {
     return text;
   }
 
-  async untilStep(id: string, step: number): Promise<void> {
-    await expect.poll(() => this.log(id), { timeout: 60_000, interval: 50 }).toContain(`step ${step} `);
+  /** Waits until the self-verifying job has made this many steps more, on whatever worker. */
+  async untilSteps(id: string, count: number): Promise<void> {
+    const steps = async () => (await this.log(id)).split('\n').length;
+    const before = await steps();
+    await expect.poll(steps, { timeout: 60_000, interval: 50 }).toBeGreaterThan(before + count);
   }
 
   /** The complete log that the job left. */
