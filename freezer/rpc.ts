@@ -119,6 +119,7 @@ export function socketTransport(socket: Socket): Transport {
   // A broken connection is reported by `close`, which always follows.
   socket.on('error', () => undefined);
   const lines = createInterface({ input: socket, crlfDelay: Number.POSITIVE_INFINITY });
+  lines.on('error', () => undefined); // readline passes the socket's on, and nobody listening would end the process
   return {
     send: (message) => void socket.write(`${JSON.stringify(message)}\n`),
     onMessage: (listener) => void lines.on('line', (line) => listener(JSON.parse(line))),
