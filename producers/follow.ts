@@ -1,4 +1,5 @@
 /** Waiting for what happens to jobs. */
+import type { Redis } from 'ioredis';
 import { FloeError } from '../jobs/errors.ts';
 import { followEvents, type JobEvent, lastEventId } from '../jobs/events.ts';
 import { sendRequest } from '../jobs/fleet.ts';
@@ -22,16 +23,25 @@ export async function* follow(
   }
 }
 
-/** How the job ended, once it has. Rejects with the signal's reason when that aborts first. */
+/**
+ * How the job ended, once it has. Rejects with the signal's reason when that aborts first. All of it goes over the
+ * connection that outlasts a restart of Redis: the other one may not be back yet when the job's end is told.
+ */
 export async function waitForResult(connections: Connections, id: string, signal: AbortSignal): Promise<JobResult> {
-  const after = await lastEventId(connections.redis);
-  const record = await requireRecord(connections.redis, id);
-  if (!isFinal(record.state)) await waitForEnd(connections, id, signal, after);
-  return record.result ?? readResult(connections, id);
+  const redis = await connections.follower();
+  try {
+    const after = await lastEventId(redis);
+    const before = await requireRecord(redis, id);
+    if (!isFinal(before.state)) await waitForEnd(redis, id, signal, after);
+    const { result } = isFinal(before.state) ? before : await requireRecord(redis, id);
+    return result ?? (await readResult(connections, id));
+  } finally {
+    redis.disconnect();
+  }
 }
 
-async function waitForEnd(connections: Connections, id: string, signal: AbortSignal, after: string): Promise<void> {
-  for await (const event of follow(connections, signal, after)) {
+async function waitForEnd(redis: Redis, id: string, signal: AbortSignal, after: string): Promise<void> {
+  for await (const event of followEvents(redis, { signal, after })) {
     if (event.jobId === id && isEnd(event)) return;
   }
   signal.throwIfAborted();
@@ -42,8 +52,6 @@ function isEnd(event: JobEvent): boolean {
 }
 
 async function readResult(connections: Connections, id: string): Promise<JobResult> {
-  const { result } = await requireRecord(connections.redis, id);
-  if (result) return result;
   const store = await connections.store();
   return JobResult.parse(JSON.parse(String(await store.get(storeKeys.result(id)))));
 }
