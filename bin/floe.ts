@@ -29,6 +29,8 @@ function addWorker(program: Command): void {
       const config = loadConfig({ flags });
       const { runWorker } = await import('../workers/index.ts');
       await runWorker(config);
+      // All is given back; the SDK's metadata client would hold the process, and so the machine, for seconds more.
+      process.exit(0);
     });
   finishCommand(command, ['floe worker', 'floe worker --pools gpu,default --slots 1 --store s3://bucket/floe']);
 }
