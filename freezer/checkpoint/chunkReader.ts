@@ -48,21 +48,16 @@ export async function readChunksInto(
   const limit = pLimit(PACKS_IN_FLIGHT);
   const stop = new AbortController();
   const signal = AbortSignal.any([from.signal, stop.signal]);
+  let failure: unknown;
   const reads = [...wantedByPack].map(([pack, wanted]) =>
     limit(() => readPack(pack, wanted, index, files, { ...from, signal })).catch((error: unknown) => {
+      // The first is the cause; those after it only tell that they were stopped.
+      failure ??= error;
       stop.abort();
-      throw error;
     }),
   );
-  const results = await Promise.allSettled(reads);
-  const failed =
-    results.find((result) => result.status === 'rejected' && !isCancellation(result.reason)) ??
-    results.find((result) => result.status === 'rejected');
-  if (failed?.status === 'rejected') throw failed.reason;
-}
-
-function isCancellation(error: unknown): boolean {
-  return error instanceof FreezerError && error.code === 'cancelled';
+  await Promise.all(reads);
+  if (failure !== undefined) throw failure;
 }
 
 /** What is wanted of each pack, in the order in which it stands there. */
