@@ -41,7 +41,7 @@ export class Intake {
   constructor(options: IntakeOptions) {
     this.#options = options;
     this.#slots = new Slots(options.slots);
-    this.#queues = options.pools.map((pool) => openPool(pool, options));
+    this.#queues = options.pools.map((pool) => openPool(pool, options, this.#stopped.signal));
   }
 
   start(): void {
@@ -115,7 +115,7 @@ export class Intake {
   }
 }
 
-function openPool(pool: string, options: IntakeOptions): Worker {
+function openPool(pool: string, options: IntakeOptions, stopped: AbortSignal): Worker {
   const queue = new Worker(pool, null, {
     connection: options.redis,
     prefix: QUEUE_PREFIX,
@@ -129,7 +129,7 @@ function openPool(pool: string, options: IntakeOptions): Worker {
   });
   let told = '';
   queue.on('error', (error) => {
-    if (error.message !== told) options.logger.warn({ err: error, pool }, 'the queue has trouble');
+    if (error.message !== told && !stopped.aborted) options.logger.warn({ err: error, pool }, 'the queue has trouble');
     told = error.message;
   });
   return queue;

@@ -60,8 +60,9 @@ export class Ledger {
     return this.#crashes;
   }
 
-  get failures(): number {
-    return this.#before.failures;
+  /** Whether its program has moved. */
+  get hasBegun(): boolean {
+    return this.#run !== null;
   }
 
   /** How long the job's program has run in all its runs, frozen time excluded. */

@@ -16,14 +16,22 @@ export class LogShipper {
   readonly #finish = new AbortController();
   readonly #done: Promise<void>;
 
-  /** `owner`: the job and epoch under which the log is shown. Shipping ends by itself when the lease is lost. */
-  constructor(redis: Redis, owner: { id: string; epoch: number }, run: Run, lease: Lease) {
+  /**
+   * `owner`: the job and epoch under which the log is shown. Shipping ends by itself when the lease is lost. `onFailure`
+   * hears of a log that cannot be read; the program runs on.
+   */
+  constructor(
+    redis: Redis,
+    owner: { id: string; epoch: number },
+    run: Run,
+    lease: Lease,
+    onFailure: (error: unknown) => void,
+  ) {
     const ship = (stream: LogStream) => this.#ship(redis, owner, run, stream, lease);
-    this.#done = Promise.all([ship('stdout'), ship('stderr')]).then(() => undefined);
-    this.#done.catch(() => undefined); // told by `finish`
+    this.#done = Promise.all([ship('stdout').catch(onFailure), ship('stderr').catch(onFailure)]).then(() => undefined);
   }
 
-  /** Sends what is left and ends. Rejects when a log cannot be read. */
+  /** Sends what is left and ends. Never rejects. */
   async finish(): Promise<void> {
     this.#finish.abort();
     await this.#done;
@@ -54,6 +62,9 @@ export class LogShipper {
   }
 }
 
+/** How long a change that inotify does not tell (some network file systems) stays unseen. */
+const LOOK_ANYWAY_MS = 1000;
+
 /** Waits for a file to change, without missing a change that comes between two waits. */
 class Changes implements Disposable {
   readonly #watcher;
@@ -67,9 +78,13 @@ class Changes implements Disposable {
     signal.addEventListener('abort', notify, { once: true });
   }
 
-  /** Resolves when the file has changed since the last call, or the signal has aborted. */
+  /** Resolves when the file has changed since the last call or may have, and when the signal has aborted. */
   async next(): Promise<void> {
-    if (!this.#signal.aborted) await this.#changed.promise;
+    if (!this.#signal.aborted) {
+      const timer = setTimeout(() => this.#changed.resolve(), LOOK_ANYWAY_MS);
+      await this.#changed.promise;
+      clearTimeout(timer);
+    }
     this.#changed = Promise.withResolvers();
   }
 

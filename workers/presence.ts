@@ -12,8 +12,10 @@ import {
   retireWorker,
   type WorkerDescription,
 } from '../jobs/index.ts';
+import { unlessAborted } from './unlessAborted.ts';
 
 const BEAT_MS = 5000;
+const LEAVE_MS = 2000;
 
 export interface PresenceOptions {
   readonly redis: Redis;
@@ -29,7 +31,8 @@ export class Presence implements AsyncDisposable {
   readonly #subscriber: Redis;
   readonly #name: string;
   #timer: NodeJS.Timeout | undefined;
-  #beating: Promise<void> = Promise.resolve();
+  #beating: Promise<void> | undefined;
+  #wanted = false;
   #problem = '';
 
   private constructor(options: PresenceOptions) {
@@ -52,15 +55,26 @@ export class Presence implements AsyncDisposable {
 
   /** Shows what has changed without waiting for the next beat. Never rejects. */
   async beat(): Promise<void> {
-    this.#beating = this.#beating.then(() => this.#beat());
+    this.#wanted = true;
+    this.#beating ??= this.#beatWhileWanted();
     await this.#beating;
   }
 
+  /** Without Redis the worker is forgotten all the same, only later. */
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer);
     this.#subscriber.disconnect();
-    await this.#beating;
-    await retireWorker(this.#options.redis, this.#name);
+    const leave = (this.#beating ?? Promise.resolve()).then(() => retireWorker(this.#options.redis, this.#name));
+    await unlessAborted(AbortSignal.timeout(LEAVE_MS), leave).catch(() => undefined);
+  }
+
+  /** One at a time, however often it is asked for while Redis is slow. */
+  async #beatWhileWanted(): Promise<void> {
+    while (this.#wanted) {
+      this.#wanted = false;
+      await this.#beat();
+    }
+    this.#beating = undefined;
   }
 
   async #beat(): Promise<void> {

@@ -1,11 +1,12 @@
 /** What goes wrong around a job, for real: workers that die or hang, a Redis that restarts, a store that is away. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdir, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
+import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Runtime } from '../freezer/index.ts';
-import { sendRequest, storeKeys } from '../jobs/index.ts';
+import { type JobResult, sendRequest, storeKeys } from '../jobs/index.ts';
 import { defaultToolbox } from '../test/support/toolbox.ts';
 import { Stack } from './testing/stack.ts';
 
@@ -107,6 +108,27 @@ describe('a worker process', () => {
   });
 });
 
+test('a result that the queue never heard of is reported, and the program does not run again', async () => {
+  const id = await stack.submit({ command: ['false'] });
+  const result: JobResult = {
+    version: 1,
+    jobId: id,
+    outcome: 'succeeded',
+    end: { exitCode: 0, signal: null },
+    reason: null,
+    epoch: 1,
+    worker: 'died-then',
+    finishedAt: new Date().toISOString(),
+    outputs: null,
+    logs: null,
+  };
+  await stack.store.create(storeKeys.result(id), Buffer.from(JSON.stringify(result)));
+  await stack.worker('one');
+  expect((await stack.until(id, { state: 'succeeded' })).result).toEqual(result);
+  await expect.poll(() => stack.queue().getJobState(id)).toBe('completed');
+  expect(await stack.runs(id)).toEqual([]);
+});
+
 test('a lock that is gone stops the run at once, and the job goes on elsewhere', async () => {
   await stack.worker('one', { lockDurationMs: 4000, stopMarginMs: 1000 });
   const id = await stack.submitMemory(200, 30, { checkpoint: { everyMs: 1000 } });
@@ -129,21 +151,28 @@ test('Redis restarts: nothing is lost', async () => {
   await expect.poll(() => stack.queue().getJobState(id)).toBe('completed');
 });
 
-test('a store that is away: no checkpoint, the program runs on, and its result waits for the store', async () => {
-  await stack.worker('one');
-  const id = await stack.submitMemory(100, 30);
-  await stack.untilSteps(id, 3);
-  const folder = join(stack.directory, 'store');
-  await rename(folder, `${folder}.away`);
-  await writeFile(folder, 'in the way');
-  await sendRequest(stack.redis, { type: 'checkpoint', jobId: id });
-  await expect.poll(() => stack.eventTypes(id), { timeout: 30_000 }).toContain('freezeFailed');
-  await expect.poll(() => stack.log(id), { timeout: 30_000 }).toMatch(DONE);
-  expect(await stack.record(id)).toMatchObject({ state: 'running', checkpoint: null, result: null });
-  await rm(folder);
-  await rename(`${folder}.away`, folder);
-  await stack.until(id, { state: 'succeeded', crashes: 0 });
-  expect(await stack.keptLog(id)).toMatch(DONE);
+describe('a store that takes nothing for a while', () => {
+  let folder: string;
+  beforeEach(async () => {
+    folder = join(stack.directory, 'store');
+    await mkdir(folder, { recursive: true });
+    await execa('mount', ['-t', 'tmpfs', 'floe-test', folder]);
+  });
+  afterEach(() => execa('umount', ['--lazy', folder]));
+
+  test('costs no work: there is no checkpoint, the program runs on, and its result waits', async () => {
+    await stack.worker('one');
+    const id = await stack.submitMemory(100, 30);
+    await stack.untilSteps(id, 3);
+    await execa('mount', ['-o', 'remount,ro', folder]);
+    await sendRequest(stack.redis, { type: 'checkpoint', jobId: id });
+    await expect.poll(() => stack.eventTypes(id), { timeout: 30_000 }).toContain('freezeFailed');
+    await expect.poll(() => stack.log(id), { timeout: 30_000 }).toMatch(DONE);
+    expect(await stack.record(id)).toMatchObject({ state: 'running', checkpoint: null, result: null });
+    await execa('mount', ['-o', 'remount,rw', folder]);
+    await stack.until(id, { state: 'succeeded', crashes: 0 });
+    expect(await stack.keptLog(id)).toMatch(DONE);
+  });
 });
 
 test('a checkpoint that cannot be read is passed over for the one before', async () => {

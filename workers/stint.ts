@@ -186,7 +186,8 @@ export class Stint {
       'the job cannot run here now',
     );
     try {
-      if (expected) await this.#ledger?.notBegun();
+      // A run that had begun is left as it stands: the next one counts it as a crash, which has a budget.
+      if (this.#ledger?.hasBegun === false) await this.#ledger.notBegun();
       await this.#queued.toLater(LATER_MS);
     } catch (next) {
       this.#log('could not be given back; its lock will expire', { err: next });

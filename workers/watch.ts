@@ -49,7 +49,9 @@ class Watch implements Disposable {
     const { context, queued, lease, wishes } = order;
     this.#order = order;
     this.#run = run;
-    this.#shipper = new LogShipper(context.redis, queued, run, lease);
+    this.#shipper = new LogShipper(context.redis, queued, run, lease, (error) =>
+      this.#log('its log cannot be shown', { err: error }),
+    );
     void run.ended.then((end) => wishes.set({ end }));
     this.#scheduleCheckpoint();
     this.#scheduleTimeout();
