@@ -1,11 +1,3 @@
-/** Object storage: checkpoints, inputs and outputs live here. */
-export { getFolder, type PutFolderOptions, type PutFolderResult, putFolder } from './folder.ts';
-export { openStore, type StoreOptions } from './open.ts';
-export {
-  type ByteRange,
-  type Cancellable,
-  type Store,
-  type StoredObject,
-  StoreError,
-  type StoreErrorCode,
-} from './store.ts';
+/** Object storage: one contract, a driver for folders, a driver for S3. A folder as one object is in folder.ts. */
+export { openStore } from './open.ts';
+export { type Store, StoreError } from './store.ts';

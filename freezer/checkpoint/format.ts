@@ -104,7 +104,3 @@ export const checkpointKeys = {
 export function checkpointId(epoch: number, sequence: number): string {
   return `${String(epoch).padStart(8, '0')}-${String(sequence).padStart(6, '0')}`;
 }
-
-export function epochOf(id: string): number {
-  return Number(id.slice(0, 8));
-}
