@@ -25,9 +25,10 @@ export interface Transport {
   close(): void;
 }
 
-/** One end of a conversation. `Remote` is what the other side offers, `Local` what this one does. */
+/** One end of a conversation. `Remote` is what the other side offers, `Local` what this one does; `name` is the other side's, for errors. */
 export class Peer<Remote extends Methods<Remote>, Local extends Methods<Local>> {
   readonly #transport: Transport;
+  readonly #name: string;
   readonly #pending = new Map<number, PromiseWithResolvers<unknown>>();
   /** Resolves when the other side is gone. */
   readonly closed: Promise<void>;
@@ -36,6 +37,7 @@ export class Peer<Remote extends Methods<Remote>, Local extends Methods<Local>> 
 
   constructor(transport: Transport, local: Local, name: string) {
     this.#transport = transport;
+    this.#name = name;
     transport.onMessage((message) => this.#receive(message as Message, local));
     this.closed = new Promise((resolve) => {
       transport.onClose(() => {
@@ -49,7 +51,7 @@ export class Peer<Remote extends Methods<Remote>, Local extends Methods<Local>> 
 
   /** Rejects with the `FreezerError` that the other side threw, or `lost` when it went away. */
   request<M extends keyof Remote & string>(method: M, params: Params<Remote[M]>): Promise<Result<Remote[M]>> {
-    if (this.#isClosed) return Promise.reject(gone(method));
+    if (this.#isClosed) return Promise.reject(gone(this.#name));
     const id = ++this.#lastId;
     const waiting = Promise.withResolvers<unknown>();
     this.#pending.set(id, waiting);
