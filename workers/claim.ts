@@ -14,8 +14,7 @@ import {
   explainIssues,
   FloeError,
   isFinal,
-  type JobData,
-  JobData as JobDataSchema,
+  JobData,
   type JobRecord,
   type JobResult,
   type JobSpec,
@@ -66,7 +65,7 @@ export async function claimJob(context: WorkerContext, queued: QueuedJob, lease:
   const committed = await readResult(store, queued.id);
   if (committed) return settled(committed);
   if (before.cancelRequestedAt !== null) return settled(cancelledResult(context, queued));
-  const data = JobDataSchema.safeParse(queued.data);
+  const data = JobData.safeParse(queued.data);
   if (!data.success) return fail('invalidJob', `The job is not valid: ${explainIssues(data.error, queued.data)}.`);
 
   const crash = await findCrash(context, queued.id, before, lease);

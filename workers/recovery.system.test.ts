@@ -96,6 +96,17 @@ describe('a worker process', () => {
     expect(await stack.record(id)).toMatchObject({ state: 'frozen', crashes: 0, lostMs: 0 });
   });
 
+  test('ends at once at a second SIGINT, even with a job that cannot be frozen', async () => {
+    const one = spawnWorker('one');
+    const id = await stack.submitProgram('undumpable', ['600']);
+    await expect.poll(() => stack.log(id), { timeout: 30_000 }).toContain('holding');
+    one.kill('SIGINT');
+    await expect.poll(() => stack.eventTypes(id), { timeout: 30_000 }).toContain('freezeFailed');
+    one.kill('SIGINT');
+    expect(await once(one, 'exit')).toEqual([0, null]);
+    expect(await stack.eventTypes(id)).not.toContain('stopped');
+  });
+
   test('that dies more often than the crash budget allows fails the job', async () => {
     const one = spawnWorker('one');
     const id = await stack.submitMemory(10_000, 30, { crashBudget: 0 });

@@ -45,6 +45,7 @@ export class Stint {
   #ledger: Ledger | undefined;
   #memoryLimitBytes: number | undefined;
   #seenCheckpointRequest = 0;
+  #deadlineAt = Number.POSITIVE_INFINITY;
   #deadlineTimer: NodeJS.Timeout | undefined;
 
   constructor(context: WorkerContext, job: Job, token: string) {
@@ -54,7 +55,7 @@ export class Stint {
     this.done = this.#live().finally(() => clearTimeout(this.#deadlineTimer));
   }
 
-  /** Freezes the job and gives it back, by the notice's deadline in any way. A later notice may bring the deadline forward. */
+  /** Freezes the job and gives it back, by the notice's deadline in any way; of several notices' by the first. */
   move(notice: Notice): void {
     if (notice.deadlineAt !== null) this.#setDeadline(notice.deadlineAt);
     this.#wishes.set({ move: notice });
@@ -168,6 +169,8 @@ export class Stint {
   }
 
   #setDeadline(deadlineAt: number): void {
+    if (deadlineAt >= this.#deadlineAt) return;
+    this.#deadlineAt = deadlineAt;
     const leftMs = deadlineAt - Date.now();
     const marginMs = Math.min(leftMs * DEADLINE_MARGIN.share, DEADLINE_MARGIN.longestMs);
     clearTimeout(this.#deadlineTimer);

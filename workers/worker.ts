@@ -73,7 +73,7 @@ class Daemon implements RunningWorker {
   readonly #machine: { criuVersion: string; cpuFeatures: string[] };
   readonly #context: WorkerContext;
   readonly #intake: Intake;
-  readonly #stints = new Map<string, Stint>();
+  readonly #stints = new Set<Stint>();
   readonly #startedAt = Date.now();
   readonly #over = new AbortController();
   readonly #ended = Promise.withResolvers<void>();
@@ -121,15 +121,15 @@ class Daemon implements RunningWorker {
   notify(notice: Notice): void {
     const { logger } = this.#options;
     logger.info(
-      { notice, jobs: [...this.#stints.keys()] },
+      { notice, jobs: this.#jobIds() },
       notice.kind === 'hint' ? 'this machine may go away' : 'this machine goes away',
     );
-    if (notice.kind === 'hint') for (const stint of this.#stints.values()) stint.checkpoint(notice.source);
+    if (notice.kind === 'hint') for (const stint of this.#stints) stint.checkpoint(notice.source);
     else this.#drain(notice);
   }
 
   kill(): void {
-    for (const stint of this.#stints.values()) stint.kill();
+    for (const stint of this.#stints) stint.kill();
     this.#leave({ kind: 'notice', source: 'killed', deadlineAt: Date.now() });
   }
 
@@ -139,16 +139,17 @@ class Daemon implements RunningWorker {
   }
 
   async #run(stint: Stint): Promise<void> {
-    this.#stints.set(stint.jobId, stint);
+    this.#stints.add(stint);
     void this.#presence?.beat();
     await stint.done;
-    this.#stints.delete(stint.jobId);
+    this.#stints.delete(stint);
     void this.#presence?.beat();
   }
 
   /** From here on no job is taken. */
   #leave(notice: Notice): void {
-    this.#notice = notice;
+    const deadlineOf = (each: Notice | null) => each?.deadlineAt ?? Number.POSITIVE_INFINITY;
+    if (this.#notice === null || deadlineOf(notice) < deadlineOf(this.#notice)) this.#notice = notice;
     this.#draining ??= this.#end();
     void this.#presence?.beat();
   }
@@ -157,10 +158,12 @@ class Daemon implements RunningWorker {
     this.#leave(notice);
     const { bytesPerSecond } = this.#context.freezeRate;
     const remainingMs = notice.deadlineAt === null ? null : notice.deadlineAt - Date.now();
-    const jobs = [...this.#stints.values()].map((stint) => stint.describe());
+    const jobs = [...this.#stints].map((stint) => stint.describe());
     for (const { jobId, fits } of planFreezes(jobs, { bytesPerSecond, remainingMs })) {
       if (!fits) this.#options.logger.warn({ jobId }, 'may not be saved in time');
-      this.#stints.get(jobId)?.move(notice);
+      this.#stintsOf(jobId).forEach((stint) => {
+        stint.move(notice);
+      });
     }
   }
 
@@ -168,7 +171,7 @@ class Daemon implements RunningWorker {
   async #end(): Promise<void> {
     try {
       await this.#intake.stop();
-      await Promise.all([...this.#stints.values()].map((stint) => stint.done));
+      await Promise.all([...this.#stints].map((stint) => stint.done));
       this.#over.abort();
       await this.#intake.close();
       await this.#presence?.[Symbol.asyncDispose]();
@@ -184,13 +187,21 @@ class Daemon implements RunningWorker {
   }
 
   #lookForRequests(jobId: string): void {
-    this.#stints
-      .get(jobId)
-      ?.lookForRequests()
-      .catch((error: unknown) => {
+    for (const stint of this.#stintsOf(jobId)) {
+      stint.lookForRequests().catch((error: unknown) => {
         // The next renewal of the lock looks again.
         this.#options.logger.warn({ jobId, err: error }, 'cannot look for requests');
       });
+    }
+  }
+
+  /** Two for a moment, when a job comes back while its last run here is being cleared away. */
+  #stintsOf(jobId: string): Stint[] {
+    return [...this.#stints].filter((stint) => stint.jobId === jobId);
+  }
+
+  #jobIds(): string[] {
+    return [...new Set([...this.#stints].map(({ jobId }) => jobId))];
   }
 
   async #listen(source: NoticeSource): Promise<void> {
@@ -210,7 +221,7 @@ class Daemon implements RunningWorker {
       pid: process.pid,
       pools: [...pools],
       slots,
-      jobs: [...this.#stints.keys()],
+      jobs: this.#jobIds(),
       state: notice === null ? 'ready' : 'draining',
       notice: notice === null ? null : { source: notice.source, deadlineAt: notice.deadlineAt },
       runtime: runtime.name,

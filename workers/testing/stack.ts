@@ -12,8 +12,7 @@ import {
   createRecords,
   displayName,
   type JobData,
-  type JobEvent,
-  JobEvent as JobEventSchema,
+  JobEvent,
   type JobRecord,
   type JobSpec,
   type JobSpecInput,
@@ -165,7 +164,7 @@ export class Stack implements AsyncDisposable {
 
   async events(id: string): Promise<JobEvent[]> {
     const entries = await this.redis.xrange(redisKeys.events, '-', '+');
-    const events = entries.map(([, fields]) => JobEventSchema.parse(JSON.parse(fields[1] ?? '')));
+    const events = entries.map(([, fields]) => JobEvent.parse(JSON.parse(fields[1] ?? '')));
     return events.filter((event) => event.jobId === id);
   }
 
