@@ -1,6 +1,7 @@
 /**
  * Why the checkpoint engine could not do something.
  * - `cannotRun`: this machine lacks what freezing needs; the message says what.
+ * - `unsupported`: this runtime does not have what the job asks for, an image say.
  * - `cannotFreeze`: the job holds something that CRIU cannot dump; the message names it.
  * - `dumpFailed`, `restoreFailed`: CRIU failed; the message has its own last words.
  * - `storeFailed`: the checkpoint could not be written or read; `cause` is a `StoreError`.
@@ -13,6 +14,7 @@
  */
 export type FreezerErrorCode =
   | 'cannotRun'
+  | 'unsupported'
   | 'cannotFreeze'
   | 'dumpFailed'
   | 'restoreFailed'

@@ -65,6 +65,8 @@ export const JobRecord = z.object({
   ranMs: count,
   lostMs: count,
   progress: json(Progress).nullable().default(null),
+  /** Why the worker that had it last could not begin it, one sentence; null once it has begun. */
+  problem: z.string().nullable().default(null),
   cancelRequestedAt: timestamp,
   checkpointRequestedAt: timestamp,
   result: json(JobResult).nullable().default(null),

@@ -116,7 +116,7 @@ const CHECKPOINT_AT_FAULT: (FreezerErrorCode | StoreErrorCode)[] = [
   'wrongVersion',
   'restoreFailed',
 ];
-const JOB_AT_FAULT: (FreezerErrorCode | StoreErrorCode)[] = ['notFound', 'damaged', 'invalid', 'cannotRun'];
+const JOB_AT_FAULT: (FreezerErrorCode | StoreErrorCode)[] = ['notFound', 'damaged', 'invalid', 'unsupported'];
 
 /** `never` when the error's own code is in the list, or that of the error behind it. Throws what is no failure. */
 function judge(

@@ -134,7 +134,14 @@ export class Ledger {
       bytesSent: 0,
       lostMs: 0,
     };
-    const change = { ...RUNNING, ...this.#checkpointFields(), aliveAt: Date.now(), afresh: null, frozenSince: null };
+    const change = {
+      ...RUNNING,
+      ...this.#checkpointFields(),
+      aliveAt: Date.now(),
+      afresh: null,
+      frozenSince: null,
+      problem: null,
+    };
     const event = thaw
       ? { type: 'thawed', worker: this.#worker, checkpoint: thaw.checkpoint.id, thawMs: thaw.tookMs }
       : { type: 'started', worker: this.#worker };
@@ -186,10 +193,10 @@ export class Ledger {
     await this.#write(change as RecordChange, this.#entry(event));
   }
 
-  /** Back in the queue before its program moved: nothing was lost. */
-  async notBegun(): Promise<void> {
+  /** Back in the queue before its program moved: nothing was lost. `problem` is why, where it is not that the worker leaves. */
+  async notBegun(problem: string | null = null): Promise<void> {
     const state = this.#before.checkpoint === null ? 'queued' : 'frozen';
-    await this.#write({ ...RELEASED, state });
+    await this.#write({ ...RELEASED, state, problem });
   }
 
   /** The program failed by itself, and will be started again from the beginning. */

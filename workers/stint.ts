@@ -190,7 +190,8 @@ export class Stint {
     );
     try {
       // A run that had begun is left as it stands: the next one counts it as a crash, which has a budget.
-      if (this.#ledger?.hasBegun === false) await this.#ledger.notBegun();
+      const why = error instanceof Error ? error.message : String(error);
+      if (this.#ledger?.hasBegun === false) await this.#ledger.notBegun(`${this.#context.worker}: ${why}`);
       await this.#queued.toLater(LATER_MS);
     } catch (next) {
       this.#log('could not be given back; its lock will expire', { err: next });

@@ -86,3 +86,11 @@ export function storeFailed(cause: unknown): FreezerError {
   const remedy = cause instanceof StoreError ? cause.remedy : 'Check the store.';
   return new FreezerError('storeFailed', message, remedy, { cause });
 }
+
+/** As `storeFailed`, for an object that the checkpoint names: when it is gone or cut short, the checkpoint is at fault and not the store. */
+export function readFailed(cause: unknown): FreezerError {
+  if (!(cause instanceof StoreError) || (cause.code !== 'notFound' && cause.code !== 'damaged'))
+    return storeFailed(cause);
+  const remedy = 'Floe falls back to the checkpoint before it.';
+  return new FreezerError('corrupt', `The checkpoint is corrupt: ${cause.message}`, remedy, { cause });
+}

@@ -6,7 +6,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import pLimit from 'p-limit';
 import type { Store } from '../../store/store.ts';
 import { FreezerError } from '../errors.ts';
-import { storeFailed } from './catalogue.ts';
+import { readFailed } from './catalogue.ts';
 import type { Compressors } from './compressors.ts';
 import type { Index } from './format.ts';
 
@@ -95,7 +95,7 @@ async function readPack(
   const pack = index.packs[number];
   if (!pack) throw corrupt(`pack ${number} is not in the index`);
   const bytes = await from.store.get(from.prefix + pack.key, { signal: from.signal }).catch((error: unknown) => {
-    throw storeFailed(error);
+    throw readFailed(error);
   });
   for (let at = 0; at < wanted.length; at += BATCH_CHUNKS) {
     await readBatch(bytes, wanted.slice(at, at + BATCH_CHUNKS), pack.key, files, from);

@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { zstdDecompress } from 'node:zlib';
 import { openStore } from '../../store/index.ts';
 import type { Store } from '../../store/store.ts';
-import { requireManifest, storeFailed } from '../checkpoint/catalogue.ts';
+import { readFailed, requireManifest, storeFailed } from '../checkpoint/catalogue.ts';
 import { type Destination, readChunksInto } from '../checkpoint/chunkReader.ts';
 import { Compressors } from '../checkpoint/compressors.ts';
 import { finishFiles, makeFiles } from '../checkpoint/files.ts';
@@ -86,7 +86,7 @@ export class Fetch implements AsyncDisposable {
   async #readIndex(): Promise<Index> {
     const { key, sha256 } = this.#manifest.index;
     const bytes = await this.#store.get(this.#prefix + key).catch((error: unknown) => {
-      throw storeFailed(error);
+      throw readFailed(error);
     });
     if (createHash('sha256').update(bytes).digest('hex') !== sha256)
       throw this.#corrupt('its index does not have the hash that its manifest says');

@@ -309,6 +309,7 @@ describe('a checkpoint that is not what was written is refused, and nothing runs
   test.each([
     ['a flipped bit in a pack', 'packs', async (path: string) => flipBit(path, 1000)],
     ['a pack that ends early', 'packs', async (path: string) => truncate(path, 1000)],
+    ['a pack that is gone', 'packs', async (path: string) => rm(path)],
     ['a flipped bit in the index', 'index', async (path: string) => flipBit(path, 100)],
     ['a manifest that ends early', 'manifests', async (path: string) => truncate(path, 100)],
   ] as const)('%s', async (_, kind, damage) => {
@@ -379,7 +380,7 @@ describe('the job in its container', () => {
   test('an image is refused by this runtime', async () => {
     const withImage = { command: ['true'], env: {}, image: 'debian' };
     const refused = machine('m0').start({ jobId: 'a', epoch: 1, program: withImage, leaseMs: LEASE_MS });
-    await expect(refused).rejects.toMatchObject({ code: 'cannotRun', message: expect.stringContaining('debian') });
+    await expect(refused).rejects.toMatchObject({ code: 'unsupported', message: expect.stringContaining('debian') });
   });
 });
 

@@ -167,7 +167,7 @@ function refuseImage(program: Program): void {
   if (program.image === undefined) return;
   const remedy = 'Submit it without `image`, or to a pool whose workers have a container engine.';
   throw new FreezerError(
-    'cannotRun',
+    'unsupported',
     `The process runtime runs no images, and the job wants ${program.image}.`,
     remedy,
   );

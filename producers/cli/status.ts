@@ -28,6 +28,7 @@ export function formatStatus(job: JobView, now: number, width: number): string {
     ['job', `${job.id}  ${plain(job.name)}`],
     ['state', describeState(job, now)],
     ['end', job.result ? plain(describeEnd(job.result)) : null],
+    ['problem', job.problem ? plain(job.problem) : null],
     ['progress', job.progress ? describeProgress(job.progress) : null],
     ['command', job.spec ? plain(job.spec.command.join(' ')) : null],
     ['submitted', job.submittedAt ? when(job.submittedAt, now) : null],
