@@ -186,7 +186,10 @@ describe('a store that takes nothing for a while', () => {
   });
 });
 
-test('a checkpoint that cannot be read is passed over for the one before', async () => {
+test.for([
+  ['manifest', (checkpoint: string) => `manifests/${checkpoint}.json`],
+  ['pack', (checkpoint: string) => `packs/${checkpoint}-`],
+] as const)('a checkpoint whose %s is damaged is passed over for the one before', async ([, keyOf]) => {
   const one = await stack.worker('one');
   const id = await stack.submitMemory(300, 30);
   await stack.untilSteps(id, 3);
@@ -198,7 +201,8 @@ test('a checkpoint that cannot be read is passed over for the one before', async
   const { checkpoint } = await stack.record(id);
   const folder = join(stack.directory, 'store', storeKeys.checkpoints(id));
   const files = await readdir(folder, { recursive: true });
-  await truncate(join(folder, files.find((file) => file.includes(`${checkpoint}.json`)) ?? 'no manifest'), 100);
+  const damaged = files.find((file) => file.startsWith(keyOf(checkpoint ?? '')));
+  await truncate(join(folder, damaged ?? 'no such file'), 100);
   await stack.worker('two');
   await stack.until(id, { state: 'succeeded' });
   expect(await stack.keptLog(id)).toMatch(DONE);
