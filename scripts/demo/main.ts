@@ -265,6 +265,8 @@ async function main(): Promise<number> {
   const interrupted = new AbortController();
   process.once('SIGINT', () => interrupted.abort(new Error('interrupted')));
   process.once('SIGTERM', () => interrupted.abort(new Error('interrupted')));
+  // Whoever read the output has gone: there is nobody to show it to, and everything is still to be taken down.
+  process.stdout.on('error', () => interrupted.abort(new Error('nobody reads the output')));
   const directory = await mkdtemp(join(tmpdir(), 'floe-demo-'));
   const cluster = {
     directory,
