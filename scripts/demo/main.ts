@@ -263,8 +263,9 @@ async function main(): Promise<number> {
     return 2;
   }
   const interrupted = new AbortController();
-  process.once('SIGINT', () => interrupted.abort(new Error('interrupted')));
-  process.once('SIGTERM', () => interrupted.abort(new Error('interrupted')));
+  // Not `once`: a listener that removes itself leaves only execa's own, which then ends the process on the spot.
+  process.on('SIGINT', () => interrupted.abort(new Error('interrupted')));
+  process.on('SIGTERM', () => interrupted.abort(new Error('interrupted')));
   // Whoever read the output has gone: there is nobody to show it to, and everything is still to be taken down.
   process.stdout.on('error', () => interrupted.abort(new Error('nobody reads the output')));
   const directory = await mkdtemp(join(tmpdir(), 'floe-demo-'));
