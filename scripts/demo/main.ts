@@ -5,66 +5,25 @@
  * protocol of EC2. Exit status: 0 only if every job finished, was moved as often as planned, lost no work, and made the
  * same bytes as an undisturbed run; 1 if not; 2 for wrong usage. The last line is one JSON object (`Figures` in report.ts).
  */
-import { EventEmitter } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { parseArgs, styleText } from 'node:util';
 import { type Dashboard, startDashboard } from '../../dashboard/index.ts';
 import { embeddedRedisUrl, ensureEmbeddedRedis, stopEmbeddedRedis } from '../../jobs/embedded-redis.ts';
-import { Floe, isFinal, type JobEvent } from '../../producers/index.ts';
+import { Floe, isFinal } from '../../producers/index.ts';
 import { openStore } from '../../store/index.ts';
-import { type Cluster, Machine } from './machine.ts';
+import { EventFeed } from './eventFeed.ts';
+import type { Cluster } from './machine.ts';
+import { Machines } from './machines.ts';
+import { type Options, readOptions, USAGE } from './options.ts';
+import { Pulse } from './pulse.ts';
 import { type Figures, figures, type Outcome, print } from './report.ts';
 import { Story } from './story.ts';
 import { compression, lastLines, memory, type Work } from './work.ts';
 
-const USAGE = `npm run demo [-- OPTIONS]
-
-  --size-mib N        how much xz has to compress (default 200, about three minutes; smaller is quicker)
-  --interruptions N   how often the machine that has the jobs is taken away (default 3)
-  --keep              leave everything running at the end, with the dashboard, until Ctrl-C
-  --help
-`;
-
-/** Less than EC2's two minutes, so that a demo that fails does so soon. */
-const NOTICE_MS = 60_000;
-
 /** Makes the memory job, with its 50 ms a step, last about as long as xz takes. */
 const STEPS_PER_MIB = 14;
-
-interface Options {
-  readonly sizeMib: number;
-  readonly interruptions: number;
-  readonly keep: boolean;
-}
-
-function readOptions(): Options {
-  const { values } = parseArgs({
-    options: {
-      'size-mib': { type: 'string', default: '200' },
-      interruptions: { type: 'string', default: '3' },
-      keep: { type: 'boolean', default: false },
-      help: { type: 'boolean', default: false },
-    },
-  });
-  if (values.help) {
-    process.stdout.write(USAGE);
-    process.exit(0);
-  }
-  return {
-    sizeMib: wholeNumber('--size-mib', values['size-mib'], 8, 4096),
-    interruptions: wholeNumber('--interruptions', values.interruptions, 0, 20),
-    keep: values.keep,
-  };
-}
-
-function wholeNumber(flag: string, text: string, least: number, most: number): number {
-  const value = Number(text);
-  if (Number.isInteger(value) && value >= least && value <= most) return value;
-  throw new TypeError(`${flag} must be a whole number from ${least} to ${most}, got "${text}"`);
-}
 
 /** What the demo needs to know of a job while it runs. */
 interface Submitted {
@@ -96,6 +55,7 @@ async function demo(options: Options, cluster: Cluster, signal: AbortSignal): Pr
     story.name(id, work.name);
     story.say(`submitted as ${id}: ${work.title}`, work.name);
     jobs.push({ work, id });
+    if (work.name === 'memory') stack.use(new Pulse(floe, id, work.name, story));
   }
   // Both cores work: the undisturbed runs are made meanwhile.
   const undisturbed = Promise.all(works.map((work) => work.undisturbed(signal)));
@@ -131,37 +91,6 @@ async function dashboard(cluster: Cluster, stack: AsyncDisposableStack): Promise
   return { url: started.url, password: started.password ?? '' };
 }
 
-/** The machines that are there, the newest last. */
-class Machines {
-  readonly #cluster: Cluster;
-  readonly #story: Story;
-  readonly #stack: AsyncDisposableStack;
-  readonly #running = new Map<string, Machine>();
-  #count = 0;
-
-  constructor(cluster: Cluster, story: Story, stack: AsyncDisposableStack) {
-    this.#cluster = cluster;
-    this.#story = story;
-    this.#stack = stack;
-  }
-
-  async add(): Promise<void> {
-    const name = `machine-${++this.#count}`;
-    const machine = this.#stack.use(await Machine.start(name, this.#cluster));
-    this.#running.set(name, machine);
-    this.#story.say('comes up', name);
-    void machine.gone.then(() => this.#running.delete(name));
-  }
-
-  async takeAway(name: string): Promise<void> {
-    const machine = this.#running.get(name);
-    if (!machine) throw new Error(`${name} is gone already`);
-    this.#story.say(styleText('yellow', `the cloud gives notice: ${NOTICE_MS / 1000} s`), name);
-    await machine.interrupt(NOTICE_MS);
-    this.#story.say('is gone', name);
-  }
-}
-
 /** Lets the job run for a while, then has its machine taken away while another comes. False when it finished before that. */
 async function interruptOnce(
   floe: Floe,
@@ -189,52 +118,6 @@ async function untilRunning(floe: Floe, id: string, feed: EventFeed): Promise<bo
     const { state } = await floe.get(id);
     if (state === 'running' || isFinal(state)) return state === 'running';
     await next;
-  }
-}
-
-/** The one reader of the event stream, for the story and for whoever waits. */
-class EventFeed implements AsyncDisposable {
-  readonly #emitter = new EventEmitter<{ event: [JobEvent] }>();
-  readonly #stop = new AbortController();
-  readonly #reading: Promise<void>;
-  readonly #signal: AbortSignal;
-
-  constructor(floe: Floe, story: Story, signal: AbortSignal) {
-    this.#signal = AbortSignal.any([signal, this.#stop.signal]);
-    this.#emitter.on('event', (event) => story.tell(event));
-    this.#reading = this.#read(floe, story);
-  }
-
-  /** The next event of a job. */
-  next(jobId: string): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    // Nobody may be waiting any more when it is aborted.
-    promise.catch(() => undefined);
-    const listener = (event: JobEvent) => {
-      if (event.jobId === jobId) done(resolve);
-    };
-    const onAbort = () => done(() => reject(this.#signal.reason));
-    const done = (settle: () => void) => {
-      this.#emitter.off('event', listener);
-      this.#signal.removeEventListener('abort', onAbort);
-      settle();
-    };
-    this.#emitter.on('event', listener);
-    this.#signal.addEventListener('abort', onAbort, { once: true });
-    return promise;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#stop.abort();
-    await this.#reading;
-  }
-
-  async #read(floe: Floe, story: Story): Promise<void> {
-    try {
-      for await (const event of floe.events({ signal: this.#signal })) this.#emitter.emit('event', event);
-    } catch (error) {
-      if (!this.#signal.aborted) story.say(`the event stream broke: ${String(error)}`);
-    }
   }
 }
 
