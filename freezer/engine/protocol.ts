@@ -4,11 +4,14 @@ import type { CheckpointPlace, CheckpointSummary, StepProgress } from '../runtim
 export interface EngineMethods {
   /** Opens the store and starts the threads, so that nothing of that falls into the time that the program stands still. */
   prepareFreeze(of: { place: CheckpointPlace; checkpointId: string }): Promise<void>;
-  /** Connects to the socket in the control folder and takes CRIU's page stream; resolves when CRIU has said that it is through. */
+  /**
+   * Connects to the socket in the control folder and takes CRIU's page stream to its end. `isWhole`: CRIU has said that it is
+   * through. Rejects only for reasons of its own: the store refuses, the stream is not understood.
+   */
   receivePages(of: {
     controlDirectory: string;
     criuVersion: [number, number, number];
-  }): Promise<{ memoryBytes: number }>;
+  }): Promise<{ memoryBytes: number; isWhole: boolean }>;
   /** Reads CRIU's images and the job's files. Resolves when everything has been read, though not yet sent. */
   saveFiles(of: { imagesDirectory: string; filesDirectory: string }): Promise<{ fileBytes: number }>;
   /** Waits until all is durable and writes the manifest. Until this resolves there is no checkpoint. */

@@ -24,7 +24,6 @@ import {
 } from '../checkpoint/format.ts';
 import { MemoryWriter } from '../checkpoint/memory.ts';
 import { headerLayout, PageServer } from '../criu/pageServer.ts';
-import { FreezerError } from '../errors.ts';
 import type { CheckpointPlace, CheckpointSummary, StepProgress } from '../runtime.ts';
 import type { CommitFacts } from './protocol.ts';
 
@@ -74,36 +73,39 @@ export class Save {
   async receivePages(
     controlDirectory: string,
     criuVersion: [number, number, number],
-  ): Promise<{ memoryBytes: number }> {
+  ): Promise<{ memoryBytes: number; isWhole: boolean }> {
     await using directory = await open(controlDirectory, constants.O_DIRECTORY);
     // Through the descriptor, because a socket's path may have 107 bytes at most and folders can be deep.
     const path = join('/proc/self/fd', String(directory.fd), controlFiles.pages);
-    this.#memoryBytes = await this.#receive(path, criuVersion);
-    return { memoryBytes: this.#memoryBytes };
+    const received = await this.#receive(path, criuVersion);
+    this.#memoryBytes = received.memoryBytes;
+    return received;
   }
 
-  #receive(path: string, criuVersion: [number, number, number]): Promise<number> {
-    const { promise, resolve, reject } = Promise.withResolvers<number>();
+  /** Resolves at the end of the stream, whole or not: why CRIU left early is CRIU's to say. */
+  #receive(path: string, criuVersion: [number, number, number]): Promise<{ memoryBytes: number; isWhole: boolean }> {
+    const { promise, resolve, reject } = Promise.withResolvers<{ memoryBytes: number; isWhole: boolean }>();
     const server = new PageServer(headerLayout(criuVersion), this.#memory, (bytes) => socket.write(bytes));
+    const fail = (error: unknown) => {
+      reject(error);
+      // CRIU would wait for ever to send the rest, with the program stopped.
+      socket.destroy();
+    };
     const take = (size: number, buffer: Uint8Array): boolean => {
       try {
         server.feed(Buffer.from(buffer.buffer, buffer.byteOffset, size));
       } catch (error) {
-        reject(error);
-        socket.destroy();
+        fail(error);
         return false;
       }
       this.#report({ step: 'dumping', doneBytes: server.receivedBytes, totalBytes: null });
       if (!this.#writer.isFull) return true;
-      this.#writer.ready().then(() => socket.resume(), reject);
+      this.#writer.ready().then(() => socket.resume(), fail);
       return false;
     };
     const socket = connect({ path, onread: { buffer: Buffer.allocUnsafeSlow(RECEIVE_BYTES), callback: take } });
-    socket.once('error', reject);
-    socket.once('close', () => {
-      if (server.isClosed) resolve(server.receivedBytes);
-      else reject(new FreezerError('dumpFailed', "CRIU's page stream ended early.", "CRIU's own error says why."));
-    });
+    socket.once('error', fail);
+    socket.once('close', () => resolve({ memoryBytes: server.receivedBytes, isWhole: server.isClosed }));
     return promise;
   }
 

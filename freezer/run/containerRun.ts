@@ -109,7 +109,7 @@ export class ContainerRun implements Run {
     const { criuVersion } = facts;
     const received = engine.peer.request('receivePages', { controlDirectory: folder.control, criuVersion });
     received.catch(() => agent.notify('abandonPages', {}));
-    const [dumped] = await settleAll(agent.request('dump', {}), received);
+    const dumped = await bothOf(agent.request('dump', {}), received);
     await engine.peer.request('saveFiles', { imagesDirectory: folder.images, filesDirectory: folder.files });
     if (options.afterwards === 'continue') await this.#resume();
     const readMs = performance.now() - stoppedAt;
@@ -145,10 +145,15 @@ export class ContainerRun implements Run {
   }
 }
 
-/** Both results, or, once both have settled, the error of the first that failed: CRIU's own words before the stream's. */
-async function settleAll<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
-  const [first, second] = await Promise.allSettled([a, b]);
-  if (first.status === 'rejected') throw first.reason;
-  if (second.status === 'rejected') throw second.reason;
-  return [first.value, second.value];
+/** What the dump gave, once both sides are done. When the engine gave up that is the cause, and CRIU's failure what followed from it. */
+async function bothOf<D>(dump: Promise<D>, pages: Promise<{ isWhole: boolean }>): Promise<D> {
+  const [dumped, received] = await Promise.allSettled([dump, pages]);
+  if (received.status === 'rejected') throw received.reason;
+  if (dumped.status === 'rejected') throw dumped.reason;
+  if (received.value.isWhole) return dumped.value;
+  throw new FreezerError(
+    'dumpFailed',
+    "CRIU's page stream ended early.",
+    "See the worker's log for CRIU's last words.",
+  );
 }
