@@ -18,6 +18,7 @@ import { openStore } from '../../store/index.ts';
 import type { Store } from '../../store/store.ts';
 import { type ProgramName, program } from './programs.ts';
 import { startRedis, type TestRedis } from './redis.ts';
+import { defaultToolbox } from './toolbox.ts';
 import { WorkerProcess, type WorkerSettings } from './worker-process.ts';
 
 const FLOE = join(import.meta.dirname, '../../bin/floe.ts');
@@ -81,11 +82,26 @@ export class Cluster implements AsyncDisposable {
   }
 
   /** `floe`, as a user has it. */
-  async cli(...words: string[]): Promise<{ exitCode: number | undefined; stdout: string; stderr: string }> {
-    const env = { FLOE_REDIS_URL: this.redis.url, FLOE_STORE: this.storeUrl, FLOE_STATE_DIR: this.directory };
+  cli(...words: string[]): ReturnType<Cluster['cliWith']> {
+    return this.cliWith({}, ...words);
+  }
+
+  /** The same with more in its environment. */
+  async cliWith(
+    environment: Readonly<Record<string, string>>,
+    ...words: string[]
+  ): Promise<{ exitCode: number | undefined; stdout: string; stderr: string }> {
+    const env = {
+      FLOE_REDIS_URL: this.redis.url,
+      FLOE_STORE: this.storeUrl,
+      FLOE_STATE_DIR: this.directory,
+      FLOE_TOOLBOX: defaultToolbox(),
+      ...environment,
+    };
     const { exitCode, stdout, stderr } = await execa(process.execPath, [FLOE, ...words], {
       cwd: this.directory,
       reject: false,
+      timeout: 60_000, // a daemon that ought to have refused
       env,
     });
     return { exitCode, stdout, stderr };

@@ -27,6 +27,20 @@ export async function stillRunning(processes: readonly RunningProcess[]): Promis
   return processes.filter(({ pid, startedAt }) => table.has(`${pid} ${startedAt}`));
 }
 
+/** Every process with this text in its command line or environment. */
+export async function processesNaming(text: string): Promise<RunningProcess[]> {
+  const entries = await readTable();
+  const found = await Promise.all(
+    entries.map(async ({ pid, startedAt }) => {
+      const environment = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => ''); // it has ended meanwhile
+      return { pid, startedAt, command: await commandOf(pid), environment };
+    }),
+  );
+  return found
+    .filter(({ command, environment }) => `${command.join(' ')}${environment}`.includes(text))
+    .map(({ pid, startedAt, command }) => ({ pid, startedAt, command }));
+}
+
 /** Every process that is no zombie. */
 async function readTable(): Promise<Entry[]> {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
