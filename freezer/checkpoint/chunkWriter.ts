@@ -67,14 +67,18 @@ export class ChunkWriter {
     options.signal.addEventListener('abort', () => this.#signalChange(), { once: true });
   }
 
-  /** Whether the caller should wait for `ready()` before it adds more. */
+  /** Whether the caller should ask `ready()` before it adds more: there is no room, or no use in it. */
   get isFull(): boolean {
+    return this.#hasFailed || this.#isOverfull;
+  }
+
+  get #isOverfull(): boolean {
     return this.#batchesUnderWay + this.#limit.pendingCount * (PACK_BYTES / BATCH_BYTES) >= this.#mostBatches;
   }
 
   /** Resolves when there is room; rejects when writing has failed. */
   async ready(): Promise<void> {
-    while (this.isFull && !this.#hasFailed) await this.#change();
+    while (this.#isOverfull && !this.#hasFailed) await this.#change();
     this.#rethrow();
   }
 

@@ -236,7 +236,7 @@ describe('a freeze that fails lets the program run on and leaves the checkpoints
     await mkdir(disk);
     await execa('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', disk]);
     try {
-      const command = ['./memory', String(sizeMib), '400', 'random', '--pace-ms', '10'];
+      const command = ['./memory', String(sizeMib), '150', 'random', '--pace-ms', '30'];
       const run = await start(command, withProgram('memory'));
       await untilLines(run, 5);
       await run.freeze({ place, epoch: 1, afterwards: 'continue' });
@@ -252,7 +252,7 @@ describe('a freeze that fails lets the program run on and leaves the checkpoints
   });
 
   test('it is cancelled in the middle of the dump', async () => {
-    const run = await start(['./memory', '256', '400', 'random', '--pace-ms', '10'], withProgram('memory'));
+    const run = await start(['./memory', '256', '150', 'random', '--pace-ms', '30'], withProgram('memory'));
     await untilLines(run, 5);
     const cancel = new AbortController();
     const onProgress = ({ step }: { step: string }) => step === 'dumping' && cancel.abort();
