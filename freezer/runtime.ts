@@ -3,10 +3,13 @@
  * One contract for every runtime.
  */
 
-/** How a program ended: by itself, by a signal, or with its container, whose reason is then given. */
+/**
+ * How a program ended: by itself, by a signal, or with its container, whose reason is then given. The first two have a
+ * reason, one sentence, where the program went beyond its own limit of memory.
+ */
 export type ProgramEnd =
-  | { kind: 'exited'; code: number }
-  | { kind: 'killed'; signal: number }
+  | { kind: 'exited'; code: number; reason?: string }
+  | { kind: 'killed'; signal: number; reason?: string }
   | { kind: 'lost'; reason: string };
 
 export interface Program {
@@ -15,6 +18,7 @@ export interface Program {
   readonly env: Readonly<Record<string, string>>;
   /** Refused by runtimes that have no images. */
   readonly image?: string;
+  /** Limits; a job without them takes what the machine has. Runtimes that cannot enforce one refuse the job. */
   readonly resources?: { readonly cpus?: number | undefined; readonly memoryBytes?: number | undefined };
 }
 

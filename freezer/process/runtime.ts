@@ -1,6 +1,9 @@
 /** The `process` runtime: jobs in namespaces on the machine itself, no container engine needed. */
 import { rm } from 'node:fs/promises';
+import { constants } from 'node:os';
+import { basename } from 'node:path';
 import { execa } from 'execa';
+import { processTree } from '../agent/processes.ts';
 import { readCpuFeatures } from '../cpu.ts';
 import { Engine } from '../engine/client.ts';
 import { FreezerError } from '../errors.ts';
@@ -11,6 +14,7 @@ import { makeMovingFolders, makeRunFolder, type RunFolder, sweepRunFolders } fro
 import type { Program, ProgramEnd, Run, Runtime, StartOptions, ThawOptions } from '../runtime.ts';
 import { readCriuVersion } from '../toolbox.ts';
 import { checkMachine } from './checkMachine.ts';
+import { RunGroup, sweepRunGroups } from './limits.ts';
 import { sandboxArguments } from './sandbox.ts';
 
 export interface ProcessRuntimeOptions {
@@ -21,6 +25,8 @@ export interface ProcessRuntimeOptions {
 
 const NAME = 'process';
 const KILL_AFTER_MS = 2000;
+/** The container's exit status when its agent was killed by SIGKILL, as a shell would say it. */
+const AGENT_KILLED = 128 + 9;
 
 const BASE_ENVIRONMENT = {
   PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
@@ -37,6 +43,7 @@ export function openProcessRuntime(options: ProcessRuntimeOptions): Runtime {
     check: async () => {
       await checkMachine(options.toolboxDirectory);
       await sweepRunFolders(options.stateDirectory);
+      await sweepRunGroups();
       const criuVersion = (await readCriuVersion(options.toolboxDirectory)).join('.');
       return { criuVersion, cpuFeatures: await readCpuFeatures() };
     },
@@ -47,14 +54,19 @@ export function openProcessRuntime(options: ProcessRuntimeOptions): Runtime {
 
 async function startRun(options: ProcessRuntimeOptions, start: StartOptions): Promise<Run> {
   refuseImage(start.program);
-  return inFolder(options, start, async (folder) => {
+  return inFolder(options, start, async (folder, group) => {
     await makeMovingFolders(folder);
     await start.prepareWorkspace?.(folder.workspace);
-    const { container, programEnd } = await launch(options, folder);
+    const { container, programEnd } = await launch(options, folder, group);
     return orKill(container, async () => {
       container.agent.notify('renewLease', { validForMs: start.leaseMs });
       const { command, env } = start.program;
-      await container.agent.request('start', { command, env: { ...BASE_ENVIRONMENT, ...env } });
+      const program = { command, env: { ...BASE_ENVIRONMENT, ...env } };
+      await container.agent.request('start', program).catch(async (error: unknown) => {
+        // A program that took its agent down with it before the agent could answer has started, and `ended` tells how it went.
+        if (!(await group?.memoryExceeded())) throw error;
+        container.kill();
+      });
       return new ContainerRun(container, programEnd, { stdout: 0, stderr: 0 });
     });
   });
@@ -62,13 +74,15 @@ async function startRun(options: ProcessRuntimeOptions, start: StartOptions): Pr
 
 async function thawRun(options: ProcessRuntimeOptions, thaw: ThawOptions): Promise<Run> {
   refuseImage(thaw.program);
-  return inFolder(options, thaw, async (folder) => {
+  return inFolder(options, thaw, async (folder, group) => {
     const { rootPid, logSizes } = await fetchCheckpoint(folder, thaw);
-    const { container, programEnd } = await launch(options, folder);
+    const { container, programEnd } = await launch(options, folder, group);
     return orKill(container, async () => {
       container.agent.notify('renewLease', { validForMs: thaw.leaseMs });
       thaw.onProgress?.({ step: 'restoring', doneBytes: 0, totalBytes: null });
-      await container.agent.request('restore', { rootPid });
+      await container.agent.request('restore', { rootPid }).catch(async (error: unknown) => {
+        throw outgrown(await group?.memoryExceeded(), error);
+      });
       await emptyFolder(folder.images);
       return new ContainerRun(container, programEnd, logSizes);
     });
@@ -86,10 +100,11 @@ async function fetchCheckpoint(folder: RunFolder, thaw: ThawOptions) {
   }
 }
 
-/** Starts the container and waits for its agent. */
+/** Starts the container, waits for its agent, and puts what is in it under the job's limits. */
 async function launch(
   options: ProcessRuntimeOptions,
   folder: RunFolder,
+  group: RunGroup | null,
 ): Promise<{ container: Container; programEnd: Promise<ProgramEnd> }> {
   const facts = {
     runtime: NAME,
@@ -101,7 +116,9 @@ async function launch(
   const end = Promise.withResolvers<ProgramEnd>();
   const { promise: gone, resolve: resolveGone } = Promise.withResolvers<string>();
   const killing = new AbortController();
-  const agent = await awaitAgent(folder.control, { ended: end.resolve }, () => {
+  const ended = (programEnd: ProgramEnd) => end.resolve(withReason(programEnd, group));
+  let sandboxPid = 0;
+  const agent = await awaitAgent(folder.control, { ended }, () => {
     // Detached: a Ctrl-C at the worker's terminal is the worker's to answer.
     const sandbox = execa('bwrap', args, {
       reject: false,
@@ -114,7 +131,13 @@ async function launch(
       forceKillAfterDelay: false,
       killSignal: 'SIGKILL',
     });
-    const words = sandbox.then(({ stderr, shortMessage }) => (stderr || shortMessage || '').trim().slice(-2000));
+    sandboxPid = sandbox.pid ?? 0;
+    const words = sandbox.then(async ({ exitCode, stderr, shortMessage }) => {
+      const text = (stderr || shortMessage || '').trim().slice(-2000);
+      if (exitCode === AGENT_KILLED) ended({ kind: 'lost', reason: `The container ended. ${text}`.trim() });
+      await group?.remove();
+      return text;
+    });
     void words.then(resolveGone);
     return { failed: words.then((text) => Promise.reject(cannotLaunch(text))) };
   });
@@ -124,7 +147,24 @@ async function launch(
     const timer = setTimeout(() => killing.abort(), KILL_AFTER_MS);
     void gone.then(() => clearTimeout(timer));
   };
-  return { container: { facts, folder, agent, gone, kill }, programEnd: end.promise };
+  const container = { facts, folder, agent, gone, kill };
+  if (group) await orKill(container, async () => group.hold(await processTree(sandboxPid)));
+  return { container, programEnd: end.promise };
+}
+
+/** A program that the kernel killed for its own use of memory has failed by itself, even where its agent died with it. */
+async function withReason(end: ProgramEnd, group: RunGroup | null): Promise<ProgramEnd> {
+  if (end.kind === 'exited' && end.code === 0) return end;
+  const reason = await group?.memoryExceeded();
+  if (!reason) return end;
+  return end.kind === 'lost' ? { kind: 'killed', signal: constants.signals.SIGKILL, reason } : { ...end, reason };
+}
+
+/** Why a restore failed, when the job did not fit into its limit. */
+function outgrown(reason: string | null | undefined, error: unknown): unknown {
+  if (!reason) return error;
+  const remedy = 'Submit the job with more `memoryBytes`.';
+  return new FreezerError('restoreFailed', `CRIU could not restore the job: ${reason}`, remedy, { cause: error });
 }
 
 function cannotLaunch(words: string): FreezerError {
@@ -135,19 +175,22 @@ function cannotLaunch(words: string): FreezerError {
   );
 }
 
-/** Makes the run's folder, and removes it again when `work` fails. */
+/** Makes the run's folder and its control group, and removes them again when `work` fails. */
 async function inFolder(
   options: ProcessRuntimeOptions,
   start: StartOptions | ThawOptions,
-  work: (folder: RunFolder) => Promise<Run>,
+  work: (folder: RunFolder, group: RunGroup | null) => Promise<Run>,
 ): Promise<Run> {
   const folder = await makeRunFolder(
     options.stateDirectory,
     `${start.jobId}-${start.epoch}-${Date.now().toString(36)}`,
   );
+  let group: RunGroup | null = null;
   try {
-    return await work(folder);
+    group = await RunGroup.make(basename(folder.root), start.program.resources ?? {});
+    return await work(folder, group);
   } catch (error) {
+    await group?.remove();
     await rm(folder.root, { recursive: true, force: true });
     throw error;
   }

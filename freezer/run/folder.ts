@@ -57,7 +57,8 @@ export async function sweepRunFolders(stateDirectory: string): Promise<void> {
   await Promise.all(orphans.map((name) => rm(join(stateDirectory, 'runs', name), { recursive: true, force: true })));
 }
 
-function isAlive(pid: number): boolean {
+/** Whether a process has this id, whoever owns it. */
+export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;
