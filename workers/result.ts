@@ -12,7 +12,7 @@ export function resultWithoutEnd(
   context: WorkerContext,
   queued: QueuedJob,
   outcome: 'failed' | 'cancelled',
-  reason: Reason,
+  reason: Reason | null,
 ): JobResult {
   return {
     version: 1,
@@ -28,16 +28,16 @@ export function resultWithoutEnd(
   };
 }
 
-/** A job whose program ended by itself: it succeeded if it exited with 0. */
+/** A job whose program ended by itself: it succeeded if it exited with 0. A reason is that it outgrew its own limit. */
 export function resultOfEnd(context: WorkerContext, queued: QueuedJob, end: RuntimeEnd): JobResult {
   const exitCode = end.kind === 'exited' ? end.code : null;
   const signal = end.kind === 'killed' ? end.signal : null;
-  const reason = { code: 'internal', message: '' };
+  const reason =
+    end.kind === 'lost' || end.reason === undefined ? null : { code: 'memoryExceeded', message: end.reason };
   return {
     ...resultWithoutEnd(context, queued, 'failed', reason),
     outcome: exitCode === 0 ? 'succeeded' : 'failed',
     end: { exitCode, signal },
-    reason: null,
   };
 }
 

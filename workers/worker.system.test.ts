@@ -38,6 +38,16 @@ describe('a job on one worker', () => {
     await expect.poll(() => stack.queue().getJobState(id)).toBe('failed');
   });
 
+  test('fails by itself, and is told why, when it takes more memory than its limit', async () => {
+    await stack.worker('one');
+    const command = ['sh', '-c', 'exec tail /dev/zero'];
+    const id = await stack.submit({ command, resources: { memoryBytes: '48MiB' }, attempts: 2, backoffMs: 50 });
+    const record = await stack.until(id, { state: 'failed' });
+    const message = 'The job used more memory than its limit of 48 MiB.';
+    expect(record).toMatchObject({ failures: 2, crashes: 0 });
+    expect(record.result).toMatchObject({ end: { signal: 9 }, reason: { code: 'memoryExceeded', message } });
+  });
+
   test('that fails by itself is started again from the beginning as often as its attempts allow', async () => {
     await stack.worker('one');
     const id = await stack.submit({ command: ['sh', '-c', 'ls; touch seen; exit 1'], attempts: 3, backoffMs: 50 });
