@@ -197,22 +197,25 @@ describe('files', () => {
 });
 
 describe('a periodic checkpoint', () => {
-  test('lets the program run on, and can be gone back to with memory, files and log as they were', async () => {
-    const run = await start(['./memory', '8', '400', '--pace-ms', '10'], withProgram('memory'));
-    await untilLines(run, 5);
-    const { checkpoint } = await run.freeze({ place, epoch: 1, afterwards: 'continue' });
-    const linesThen = (await readFile(run.logs.stdout))
-      .subarray(0, checkpoint.logSizes.stdout)
-      .toString()
-      .split('\n').length;
-    await untilLines(run, linesThen + 10);
-    await run.kill();
-    const again = await thaw(checkpoint.id, 2);
-    expect(again.logStart).toEqual(checkpoint.logSizes);
-    expect(await again.ended).toEqual({ kind: 'exited', code: 0 });
-    const steps = (await output(again)).match(/^step \d+/gm);
-    expect(steps).toEqual(Array.from({ length: 400 }, (_, at) => `step ${at + 1}`));
-  });
+  test.each(['threads', 'tree'])(
+    '%s: lets the program run on, and can be gone back to with memory, files and log as they were',
+    async (mode) => {
+      const run = await start(['./memory', '8', '400', mode, '--pace-ms', '10'], withProgram('memory'));
+      await untilLines(run, 5);
+      const { checkpoint } = await run.freeze({ place, epoch: 1, afterwards: 'continue' });
+      const linesThen = (await readFile(run.logs.stdout))
+        .subarray(0, checkpoint.logSizes.stdout)
+        .toString()
+        .split('\n').length;
+      await untilLines(run, linesThen + 10);
+      await run.kill();
+      const again = await thaw(checkpoint.id, 2);
+      expect(again.logStart).toEqual(checkpoint.logSizes);
+      expect(await again.ended).toEqual({ kind: 'exited', code: 0 });
+      const steps = (await output(again)).match(/^step \d+/gm);
+      expect(steps).toEqual(Array.from({ length: 400 }, (_, at) => `step ${at + 1}`));
+    },
+  );
 
   test('leaves nothing of its own in the workspace, even for a file that lost the name it was opened by', async () => {
     const script =

@@ -158,7 +158,9 @@ static void fork_helper(int self) {
 }
 
 static void start_processes(void) {
-  signal(SIGCHLD, child_ended);
+  /* A periodic checkpoint stops and continues the children, which is not an end. */
+  struct sigaction on_end = {.sa_handler = child_ended, .sa_flags = SA_NOCLDSTOP | SA_RESTART};
+  if (sigaction(SIGCHLD, &on_end, NULL) != 0) give_up("sigaction");
   for (int i = 0; i < helpers; i++) fork_helper(i);
 }
 
