@@ -10,6 +10,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
+          sequence: { groupOrder: 0 },
           include: ['{jobs,producers,dashboard,workers,freezer,store,scripts,test}/**/*.test.ts'],
           exclude: ['**/*.system.test.ts'],
         },
@@ -17,6 +18,7 @@ export default defineConfig({
       {
         test: {
           name: 'system',
+          sequence: { groupOrder: 1 },
           include: ['{jobs,producers,dashboard,workers,freezer,store,test}/**/*.system.test.ts'],
           fileParallelism: false,
           testTimeout: 120_000,
