@@ -102,6 +102,7 @@ export class Cluster implements AsyncDisposable {
       cwd: this.directory,
       reject: false,
       timeout: 60_000, // a daemon that ought to have refused
+      killSignal: 'SIGKILL',
       env,
     });
     return { exitCode, stdout, stderr };
