@@ -108,5 +108,6 @@ test('in the middle of a thaw, which loses nothing', async () => {
   await cluster.worker('three');
   const { runs } = await cluster.until(id, { state: 'succeeded', crashes: 1, lostMs: 0 });
   expect(runs.map(({ worker, end }) => `${worker} ${end}`)).toEqual(['one frozen', 'three finished']);
+  expect(runs[1]?.thawedFrom).toMatch(/^00000001-/);
   await expectUndisturbed(id);
 });
