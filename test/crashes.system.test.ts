@@ -10,7 +10,7 @@ import { type RunningProcess, stillRunning } from './support/processes.ts';
 import { undisturbed } from './support/undisturbed.ts';
 import type { WorkerProcess } from './support/worker-process.ts';
 
-const WORDS = ['8', '180', 'threads', '--seed', '21'];
+const WORDS = ['8', '180', 'tree', '--seed', '21'];
 const isPack = ({ key }: GateRequest) => key.includes('/packs/');
 
 let ceph: Ceph;

@@ -6,9 +6,10 @@
  *                              └──────dump────────┘
  *   running ──► ended
  *
- * A dump that fails leaves the job running: CRIU lets go of what it stopped.
+ * A dump that fails leaves the job running: CRIU lets go of what it stopped. While the job is stopped CRIU is still
+ * there and holds it; should CRIU be killed then, the job would run on unnoticed, so the container ends.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
@@ -17,6 +18,7 @@ import { explainUndumpable, lastErrors } from '../criu/explain.ts';
 import { FreezerError } from '../errors.ts';
 import type { ProgramEnd } from '../runtime.ts';
 import { criuCommand, toolbox } from '../toolbox.ts';
+import { HOLD_OPTIONS, held, prepareHold, release } from './hold.ts';
 import { PageListener } from './pageListener.ts';
 import { processTree, refuseUndumpable } from './processes.ts';
 import { controlFiles, type DumpResult, places } from './protocol.ts';
@@ -39,7 +41,7 @@ const COMMON_OPTIONS = [
 const DUMP_OPTIONS = [
   '--log-file',
   'dump.log',
-  '--leave-stopped',
+  ...HOLD_OPTIONS,
   // A file that was deleted while open: link it back where it still has a name, else carry it in the image.
   '--link-remap',
   '--ghost-limit',
@@ -56,6 +58,7 @@ export class Job {
   #rootPid = 0;
   #state: 'idle' | 'running' | 'stopped' | 'ended' = 'idle';
   #pages: PageListener | null = null;
+  #dumping: Promise<number | null> = Promise.resolve(0);
   readonly #onEnd: (end: ProgramEnd) => void;
 
   constructor(onEnd: (end: ProgramEnd) => void) {
@@ -75,7 +78,7 @@ export class Job {
   async restore(rootPid: number): Promise<{ restoreMs: number }> {
     const begun = performance.now();
     const options = ['restore', ...COMMON_OPTIONS, '--log-file', 'restore.log', '--restore-detached'];
-    const code = await this.#criu(options, 'ignore');
+    const code = await endOf(startCriu(options, 'ignore'));
     if (code !== 0) throw failure('restoreFailed', 'CRIU could not restore the job', await readLog('restore.log'));
     await this.#watch(rootPid);
     return { restoreMs: performance.now() - begun };
@@ -108,8 +111,15 @@ export class Job {
   async #dumpThrough(pages: Socket): Promise<DumpResult> {
     if (this.#state !== 'running') throw notRunning();
     const begun = performance.now();
-    const code = await this.#criu(['dump', '--tree', String(this.#rootPid), ...COMMON_OPTIONS, ...DUMP_OPTIONS], pages);
-    if (code === 0) {
+    await prepareHold();
+    const over = new AbortController();
+    const options = ['dump', '--tree', String(this.#rootPid), ...COMMON_OPTIONS, ...DUMP_OPTIONS];
+    this.#dumping = endOf(startCriu(options, pages)).finally(() => {
+      over.abort();
+      if (this.#state === 'stopped') process.exit(1);
+    });
+    const isHeld = await Promise.race([held(over.signal).then(() => true), this.#dumping.then(() => false)]);
+    if (isHeld) {
       this.#state = 'stopped';
       return { dumpMs: performance.now() - begun, rootPid: this.#rootPid };
     }
@@ -120,22 +130,14 @@ export class Job {
   async resume(): Promise<void> {
     if (this.#state !== 'stopped') return;
     this.#state = 'running';
-    for (const pid of await processTree(this.#rootPid)) process.kill(pid, 'SIGCONT');
+    await release();
+    await this.#dumping;
   }
 
   /** Goes to the supervisor's child, the program itself. */
   async signal(signal: number): Promise<void> {
     const [, program] = await processTree(this.#rootPid);
     if (program !== undefined && this.#state !== 'ended') process.kill(program, signal);
-  }
-
-  async #criu(options: readonly string[], pages: Socket | 'ignore'): Promise<number | null> {
-    const [program, ...prefix] = criuCommand();
-    const criu = spawn(program, [...prefix, ...options], {
-      stdio: [pages, 'ignore', 'inherit'],
-    });
-    const [code] = (await once(criu, 'exit')) as [number | null];
-    return code;
   }
 
   /** A restored supervisor is nobody's child here; the toolbox's own waiter sees its end all the same. */
@@ -149,6 +151,17 @@ export class Job {
       void readStatus().then(this.#onEnd);
     });
   }
+}
+
+function startCriu(options: readonly string[], pages: Socket | 'ignore'): ChildProcess {
+  const [program, ...prefix] = criuCommand();
+  return spawn(program, [...prefix, ...options], { stdio: [pages, 'ignore', 'inherit'] });
+}
+
+/** Its exit code; null when it was killed. */
+async function endOf(child: ChildProcess): Promise<number | null> {
+  const [code] = (await once(child, 'exit')) as [number | null];
+  return code;
 }
 
 async function readStatus(): Promise<ProgramEnd> {

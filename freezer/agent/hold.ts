@@ -1,0 +1,50 @@
+/**
+ * Keeps CRIU waiting once its images are written: the program then stands still because CRIU has seized it, and not by a
+ * SIGSTOP, of which the kernel would tell every parent in the tree (SIGCHLD, at the stop and again at the SIGCONT).
+ *
+ * CRIU runs the script at each of its stages and waits for it. Where the one of `post-dump` fails, CRIU lets the program
+ * go on, and takes back the names that it gave to files (cr_dump_finish in criu/cr-dump.c).
+ */
+import { watch } from 'node:fs';
+import { access, constants, open, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { places } from './protocol.ts';
+
+const SCRIPT_FILE = join(places.control, 'hold');
+const HELD_FILE = join(places.control, 'held');
+const RELEASE_PIPE = join(places.control, 'release');
+
+const SCRIPT = `#!/bin/sh
+[ "$CRTOOLS_SCRIPT_ACTION" = post-dump ] || exit 0
+mkfifo ${RELEASE_PIPE}
+: > ${HELD_FILE}
+read -r _ < ${RELEASE_PIPE}
+exit 1
+`;
+
+/** For `criu dump`. */
+export const HOLD_OPTIONS = ['--action-script', SCRIPT_FILE];
+
+/** Before CRIU starts. */
+export async function prepareHold(): Promise<void> {
+  await Promise.all([HELD_FILE, RELEASE_PIPE].map((path) => rm(path, { force: true })));
+  await writeFile(SCRIPT_FILE, SCRIPT, { mode: 0o755 });
+}
+
+/** Resolves when CRIU has dumped and waits. `signal` ends the wait, which then never resolves. */
+export async function held(signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const look = () => access(HELD_FILE).then(resolve, () => undefined); // not yet
+  const watcher = watch(places.control, { signal }, look);
+  watcher.on('error', () => undefined); // aborted
+  await look();
+  await promise;
+  watcher.close();
+}
+
+/** Lets CRIU go on, and with it the program. */
+export async function release(): Promise<void> {
+  // Open for reading too, a pipe never blocks its writer here.
+  await using pipe = await open(RELEASE_PIPE, constants.O_RDWR);
+  await pipe.write('\n');
+}
