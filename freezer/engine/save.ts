@@ -91,6 +91,7 @@ export class Save {
       // CRIU would wait for ever to send the rest, with the program stopped.
       socket.destroy();
     };
+    const end = () => resolve({ memoryBytes: server.receivedBytes, isWhole: server.isClosed });
     const take = (size: number, buffer: Uint8Array): boolean => {
       try {
         server.feed(Buffer.from(buffer.buffer, buffer.byteOffset, size));
@@ -99,13 +100,15 @@ export class Save {
         return false;
       }
       this.#report({ step: 'dumping', doneBytes: server.receivedBytes, totalBytes: null });
+      // CRIU stays connected for as long as it holds the program.
+      if (server.isClosed) end();
       if (!this.#writer.isFull) return true;
       this.#writer.ready().then(() => socket.resume(), fail);
       return false;
     };
     const socket = connect({ path, onread: { buffer: Buffer.allocUnsafeSlow(RECEIVE_BYTES), callback: take } });
     socket.once('error', fail);
-    socket.once('close', () => resolve({ memoryBytes: server.receivedBytes, isWhole: server.isClosed }));
+    socket.once('close', end);
     return promise;
   }
 

@@ -217,6 +217,15 @@ describe('a periodic checkpoint', () => {
     },
   );
 
+  test('is not heard of by a parent that listens for its children', async () => {
+    const run = await start(['perl', '-e', HEAR_OF_CHILDREN]);
+    await untilLines(run, 1);
+    await run.freeze({ place, epoch: 1, afterwards: 'continue' });
+    await writeFile(join(run.workspace, 'go'), '');
+    await run.ended;
+    expect(await output(run)).toBe('ready\n0\n');
+  });
+
   test('leaves nothing of its own in the workspace, even for a file that lost the name it was opened by', async () => {
     const script =
       'exec 5<>a; echo text >&5; ln a b; rm a; echo ready; while [ ! -e go ]; do sleep 0.02; done; cat b; ls';
@@ -280,10 +289,10 @@ describe('a freeze that fails lets the program run on and leaves the checkpoints
   });
 
   test('the job talks to a process outside: it is named', async () => {
-    const outside = execa('python3', ['-c', LISTEN, join(directory, 'socket')], { reject: false });
+    const outside = execa('perl', ['-MIO::Socket::UNIX', '-e', LISTEN, join(directory, 'socket')], { reject: false });
     others.push(outside);
     await expect.poll(() => stat(join(directory, 'socket')).then(Boolean, () => false)).toBe(true);
-    const run = await start(['python3', '-c', TALK], async (workspace) => {
+    const run = await start(['perl', '-MIO::Socket::UNIX', '-e', TALK], async (workspace) => {
       await execa('ln', [join(directory, 'socket'), join(workspace, 'socket')]);
     });
     await untilLines(run, 1);
@@ -303,12 +312,12 @@ describe('a freeze that fails lets the program run on and leaves the checkpoints
   });
 });
 
-const LISTEN =
-  'import socket,sys\ns=socket.socket(socket.AF_UNIX);s.bind(sys.argv[1]);s.listen();c=s.accept();s.accept()';
-const TALK = `
-import os,socket,time
-s=socket.socket(socket.AF_UNIX);s.connect("socket");print("ready",flush=True)
-while not os.path.exists("go"): time.sleep(0.02)`;
+// Perl, because every Debian system has it.
+const LISTEN = 'my $s = IO::Socket::UNIX->new(Local => shift, Listen => 1); my $c = $s->accept; $s->accept';
+const TALK =
+  'my $s = IO::Socket::UNIX->new(Peer => "socket") or die; $| = 1; print "ready\\n"; select undef, undef, undef, 0.02 until -e "go"';
+const HEAR_OF_CHILDREN =
+  '$| = 1; $SIG{CHLD} = sub { $heard++ }; fork || exec "sleep", 1000; print "ready\\n"; select undef, undef, undef, 0.02 until -e "go"; print $heard + 0, "\\n"';
 
 describe('a checkpoint that is not what was written is refused, and nothing runs', () => {
   test.each([

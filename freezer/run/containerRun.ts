@@ -6,10 +6,10 @@
  *   preflight          the program holds what CRIU cannot dump      → it never stopped
  *   engine ready       no store, no memory for the engine           → it never stopped
  *   CRIU dumps         CRIU refuses, the engine dies                → CRIU lets the program go on
- *   files are read     a file cannot be read, the disk fails        → SIGCONT
- *   (`continue`: SIGCONT; from here the program runs while the rest is sent)
- *   packs durable      the store refuses, the engine dies           → SIGCONT; packs that no manifest names are left
- *   manifest written   somebody else's manifest is there            → SIGCONT
+ *   files are read     a file cannot be read, the disk fails        → CRIU is told to let it go on
+ *   (`continue`: it is let go on; from here the program runs while the rest is sent)
+ *   packs durable      the store refuses, the engine dies           → as above; packs that no manifest names are left
+ *   manifest written   somebody else's manifest is there            → as above
  *   (`stop`: the container ends)
  *
  * Before the manifest there is no checkpoint, and those before it are untouched. After it there is one, whatever follows.
@@ -24,7 +24,6 @@ import type { FreezeOptions, Frozen, ProgramEnd, Run } from '../runtime.ts';
 import type { Agent } from './agentLink.ts';
 import { emptyFolder } from './emptyFolder.ts';
 import type { RunFolder } from './folder.ts';
-import { removeLinkRemaps } from './linkRemaps.ts';
 
 /** What the runtime knows of the container and the machine. */
 export interface ContainerFacts {
@@ -95,7 +94,7 @@ export class ContainerRun implements Run {
       return await this.#dumpAndCommit(engine, options);
     } catch (error) {
       // A container that is gone has nothing to resume, and `ended` tells.
-      await this.#resume().catch(() => undefined);
+      await agent.request('resume', {}).catch(() => undefined);
       throw engine.explain(error);
     }
   }
@@ -111,7 +110,7 @@ export class ContainerRun implements Run {
     received.catch(() => agent.notify('abandonPages', {}));
     const dumped = await bothOf(agent.request('dump', {}), received);
     await engine.peer.request('saveFiles', { imagesDirectory: folder.images, filesDirectory: folder.files });
-    if (options.afterwards === 'continue') await this.#resume();
+    if (options.afterwards === 'continue') await agent.request('resume', {});
     const readMs = performance.now() - stoppedAt;
     const checkpoint = await engine.peer.request('commit', {
       epoch: options.epoch,
@@ -127,11 +126,6 @@ export class ContainerRun implements Run {
     this.#end.resolve({ kind: 'lost', reason: 'frozen' });
     await this.kill();
     return { checkpoint, frozenMs };
-  }
-
-  async #resume(): Promise<void> {
-    await removeLinkRemaps(this.#container.folder.files);
-    await this.#container.agent.request('resume', {});
   }
 
   async kill(): Promise<void> {
