@@ -6,7 +6,7 @@ import { availableParallelism, homedir, hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
-import { collectSettings, type Settings } from './config-sources.ts';
+import { collectSettings, type Settings } from './configSources.ts';
 import { FloeError } from './errors.ts';
 import { showValue } from './explain.ts';
 import { PoolName } from './spec.ts';

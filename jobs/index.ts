@@ -1,6 +1,6 @@
 /** The contract between producers, workers and the dashboard. */
 export * from './config.ts';
-export * from './embedded-redis.ts';
+export * from './embeddedRedis.ts';
 export * from './errors.ts';
 export * from './events.ts';
 export * from './explain.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Queue, Worker } from 'bullmq';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startRedis } from '../test/support/redis.ts';
-import { stopEmbeddedRedis } from './embedded-redis.ts';
+import { stopEmbeddedRedis } from './embeddedRedis.ts';
 import { asRedisError, connectRedis, connectTo } from './redis.ts';
 
 let stateDir: string;

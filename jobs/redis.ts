@@ -1,7 +1,7 @@
 /** Connections to Redis: the one configured, or the embedded server's. */
 import { Redis, type RedisOptions } from 'ioredis';
 import type { Config } from './config.ts';
-import { ensureEmbeddedRedis } from './embedded-redis.ts';
+import { ensureEmbeddedRedis } from './embeddedRedis.ts';
 import { FloeError } from './errors.ts';
 
 export type RedisConfig = Pick<Config, 'redisUrl' | 'stateDir'>;

@@ -7,7 +7,7 @@ import { execa } from 'execa';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { freePort, startRedis, type TestRedis } from '../test/support/redis.ts';
-import { type StandInRun, startStandInWorker } from '../test/support/stand-in-worker.ts';
+import { type StandInRun, startStandInWorker } from '../test/support/standInWorker.ts';
 
 const FLOE = fileURLToPath(new URL('../bin/floe.ts', import.meta.url));
 

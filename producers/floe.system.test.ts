@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { announceWorker, isDrainRequested, openQueue, storeKeys } from '../jobs/index.ts';
 import { openStore } from '../store/index.ts';
 import { useProducer } from '../test/support/producer.ts';
-import { SUCCEEDED } from '../test/support/stand-in-worker.ts';
+import { SUCCEEDED } from '../test/support/standInWorker.ts';
 import { Floe } from './floe.ts';
 
 const producer = useProducer();

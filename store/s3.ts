@@ -17,7 +17,7 @@ import { Upload } from '@aws-sdk/lib-storage';
 import pRetry from 'p-retry';
 import type { S3Location, StoreOptions } from './open.ts';
 import { checkByRoundTrip, checkKey, checkPrefix, checkRange, joinParts, objectTooShort } from './rules.ts';
-import { attemptsOf, explainSdkError, isConflict } from './s3-errors.ts';
+import { attemptsOf, explainSdkError, isConflict } from './s3Errors.ts';
 import type { ByteRange, Cancellable, Store, StoredObject } from './store.ts';
 import { guardStream } from './stream.ts';
 

@@ -8,7 +8,7 @@ import { Cluster } from './support/cluster.ts';
 import { type Gate, type GateRequest, startGate } from './support/gate.ts';
 import { type RunningProcess, stillRunning } from './support/processes.ts';
 import { undisturbed } from './support/undisturbed.ts';
-import type { WorkerProcess } from './support/worker-process.ts';
+import type { WorkerProcess } from './support/workerProcess.ts';
 
 const WORDS = ['8', '180', 'tree', '--seed', '21'];
 const isPack = ({ key }: GateRequest) => key.includes('/packs/');

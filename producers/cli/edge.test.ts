@@ -4,7 +4,7 @@ import { FloeError } from '../../jobs/errors.ts';
 import { StoreError } from '../../store/store.ts';
 import { asFloeError } from '../failures.ts';
 import { describeFailure, Interrupted } from './edge.ts';
-import { EXIT, EXIT_CODES_HELP } from './exit-codes.ts';
+import { EXIT, EXIT_CODES_HELP } from './exitCodes.ts';
 
 it.each([
   [new FloeError('invalidJob', 'Bad.', 'Fix it.'), { code: 'invalidJob', exitCode: 121, remedy: 'Fix it.' }],

@@ -3,7 +3,7 @@ import { CommanderError } from 'commander';
 import { FloeError } from '../../jobs/errors.ts';
 import { StoreError } from '../../store/store.ts';
 import { asFloeError } from '../failures.ts';
-import { EXIT, exitCodeOf } from './exit-codes.ts';
+import { EXIT, exitCodeOf } from './exitCodes.ts';
 
 /** The user pressed Ctrl-C; the message says what that leaves. */
 export class Interrupted extends Error {

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { z } from 'zod';
-import { EXIT_CODES_HELP } from './exit-codes.ts';
+import { EXIT_CODES_HELP } from './exitCodes.ts';
 import { addLs, addWorkers } from './lists.ts';
 import { addCancel, addCheckpoint, addDrain, addFetch } from './requests.ts';
 import { addConfig, addStopRedis } from './setup.ts';

@@ -1,7 +1,7 @@
 /** `floe config` and `floe stop-redis`: what this machine uses. */
 import type { Command } from 'commander';
 import { type Config, loadConfig, OPTION_LIST } from '../../jobs/config.ts';
-import { stopEmbeddedRedis } from '../../jobs/embedded-redis.ts';
+import { stopEmbeddedRedis } from '../../jobs/embeddedRedis.ts';
 import { FloeError } from '../../jobs/errors.ts';
 import { valueAt } from '../../jobs/explain.ts';
 import { withoutPassword } from '../../jobs/redis.ts';

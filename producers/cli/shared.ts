@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import type { Command } from 'commander';
 import { Floe } from '../floe.ts';
 import { Interrupted } from './edge.ts';
-import { EXIT_CODES_HELP } from './exit-codes.ts';
+import { EXIT_CODES_HELP } from './exitCodes.ts';
 
 export interface CommonOptions {
   readonly redisUrl?: string;

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { FloeError } from '../../jobs/errors.ts';
 import type { JobSpecInput } from '../../jobs/spec.ts';
 import type { Floe } from '../floe.ts';
-import { JOB_EXIT_CODES_HELP } from './exit-codes.ts';
+import { JOB_EXIT_CODES_HELP } from './exitCodes.ts';
 import { collect, collectPairs, durationFlag, integerFlag, numberFlag } from './flags.ts';
 import { formatBytes } from './format.ts';
 import { type CommonOptions, finishCommand, interruptible, print, printJson, withFloe } from './shared.ts';

@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import type { LogEntry, LogStream } from '../../jobs/log.ts';
 import { exitStatusOf, type JobResult } from '../../jobs/result.ts';
 import type { Floe } from '../floe.ts';
-import { JOB_EXIT_CODES_HELP } from './exit-codes.ts';
+import { JOB_EXIT_CODES_HELP } from './exitCodes.ts';
 import { formatBytes } from './format.ts';
 import { type CommonOptions, finishCommand, print, printJson, untilInterrupted, withFloe } from './shared.ts';
 

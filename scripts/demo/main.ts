@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Dashboard, startDashboard } from '../../dashboard/index.ts';
-import { embeddedRedisUrl, ensureEmbeddedRedis, stopEmbeddedRedis } from '../../jobs/embedded-redis.ts';
+import { embeddedRedisUrl, ensureEmbeddedRedis, stopEmbeddedRedis } from '../../jobs/embeddedRedis.ts';
 import { Floe, isFinal } from '../../producers/index.ts';
 import { openStore } from '../../store/index.ts';
 import { EventFeed } from './eventFeed.ts';

@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3';
 import { execa } from 'execa';
-import { clusterConfig, clusterId, identities } from './ceph-config.ts';
+import { clusterConfig, clusterId, identities } from './cephConfig.ts';
 
 export interface Ceph extends AsyncDisposable {
   /** `http://127.0.0.1:port`. */

@@ -19,7 +19,7 @@ import type { Store } from '../../store/store.ts';
 import { type ProgramName, program } from './programs.ts';
 import { startRedis, type TestRedis } from './redis.ts';
 import { defaultToolbox } from './toolbox.ts';
-import { WorkerProcess, type WorkerSettings } from './worker-process.ts';
+import { WorkerProcess, type WorkerSettings } from './workerProcess.ts';
 
 const FLOE = join(import.meta.dirname, '../../bin/floe.ts');
 const WAIT = { timeout: 90_000, interval: 50 };

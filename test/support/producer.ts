@@ -7,7 +7,7 @@ import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
 import { Floe } from '../../producers/index.ts';
 import { startRedis, type TestRedis } from './redis.ts';
-import { type StandInRun, startStandInWorker } from './stand-in-worker.ts';
+import { type StandInRun, startStandInWorker } from './standInWorker.ts';
 
 export interface TestProducer {
   readonly redis: TestRedis;
