@@ -80,11 +80,6 @@ export interface Run extends AsyncDisposable {
   /** Resolves, once, when the program has ended; never rejects. A freeze with `stop` is an end of kind `lost` ("frozen"). */
   readonly ended: Promise<ProgramEnd>;
   /**
-   * The container kills itself `validForMs` from now unless renewed in time, even when the caller hangs: a dead man's
-   * switch that keeps two copies of a job from making progress at once.
-   */
-  renewLease(validForMs: number): void;
-  /**
    * Takes a checkpoint. Rejects with `FreezerError` when none was committed: the program then runs on (or has ended), and
    * earlier checkpoints still stand.
    */
@@ -95,14 +90,20 @@ export interface Run extends AsyncDisposable {
   signal(signal: number): void;
 }
 
+export type RenewLease = (validForMs: number) => void;
+
 export interface StartOptions {
   readonly jobId: string;
   readonly epoch: number;
   readonly program: Program;
   /** Fills the empty workspace before the program starts. */
   readonly prepareWorkspace?: (directory: string) => Promise<void>;
-  /** First term of the lease, see `Run.renewLease`. */
-  readonly leaseMs: number;
+  /**
+   * Called once, as soon as there is a container and before its program moves. The container kills itself `validForMs` after
+   * the last call of `renewLease`, even when the caller hangs: a dead man's switch that keeps two copies of a job from
+   * making progress at once. It is the caller's to renew from then on, also while a long restore is under way.
+   */
+  readonly attachLease: (renewLease: RenewLease) => void;
   readonly signal?: AbortSignal;
 }
 

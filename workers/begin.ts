@@ -106,7 +106,7 @@ async function start(order: Order, passedOver: string[]): Promise<Begun> {
 function commonOptions({ queued, data, lease, signal }: Order) {
   const { command, env, image, resources } = data.spec;
   const program: Program = { command, env, resources, ...(image === undefined ? {} : { image }) };
-  return { jobId: queued.id, epoch: queued.epoch, program, leaseMs: lease.remainingMs, signal };
+  return { jobId: queued.id, epoch: queued.epoch, program, attachLease: lease.attach.bind(lease), signal };
 }
 
 const CHECKPOINT_AT_FAULT: (FreezerErrorCode | StoreErrorCode)[] = [

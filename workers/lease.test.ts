@@ -1,13 +1,12 @@
 import { expect, test, vi } from 'vitest';
-import type { Run } from '../freezer/runtime.ts';
 import { FloeError } from '../jobs/index.ts';
 import { Lease } from './lease.ts';
 
 const TERMS = { lockDurationMs: 200, stopMarginMs: 50 };
 
-/** Only what a lease uses of a run: it records the terms that the container is given. */
-function containerOf(terms: number[]): Run {
-  return { renewLease: (validForMs: number) => void terms.push(validForMs) } as unknown as Run;
+/** Records the terms that the container is given. */
+function containerOf(terms: number[]): (validForMs: number) => void {
+  return (validForMs) => void terms.push(validForMs);
 }
 
 const lost = (signal: AbortSignal) =>

@@ -13,7 +13,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import pRetry from 'p-retry';
-import type { Run } from '../freezer/runtime.ts';
+import type { RenewLease } from '../freezer/runtime.ts';
 import { FloeError } from '../jobs/index.ts';
 import { unlessAborted } from './unlessAborted.ts';
 
@@ -36,7 +36,7 @@ export class Lease implements Disposable {
   readonly #terms: LeaseTerms;
   #validUntil = 0;
   #expiry: NodeJS.Timeout | undefined;
-  #run: Run | undefined;
+  #renewContainer: RenewLease | undefined;
 
   private constructor(renewLock: (durationMs: number) => Promise<boolean>, terms: LeaseTerms) {
     this.#renewLock = renewLock;
@@ -65,10 +65,10 @@ export class Lease implements Disposable {
     return this.signal.aborted ? 0 : Math.max(0, Math.floor(this.#validUntil - performance.now()));
   }
 
-  /** Ties a container to the lease, from now on. */
-  attach(run: Run): void {
-    this.#run = run;
-    run.renewLease(this.remainingMs);
+  /** Ties a container to the lease, from now on; in the place of one before it, whose thaw failed. */
+  attach(renewContainer: RenewLease): void {
+    this.#renewContainer = renewContainer;
+    renewContainer(this.remainingMs);
   }
 
   /**
@@ -95,13 +95,15 @@ export class Lease implements Disposable {
   /** Loses it by decision: this worker must end at once, or cannot go on with the job. */
   abandon(reason: string): void {
     clearTimeout(this.#expiry);
+    // Whatever this process is waiting for, the program ends now.
+    this.#renewContainer?.(0);
     this.#lost.abort(new FloeError('lost', reason, 'Nothing to do: a worker takes the job up again.'));
   }
 
   [Symbol.dispose](): void {
     this.#closed.abort();
     clearTimeout(this.#expiry);
-    this.#run = undefined;
+    this.#renewContainer = undefined;
   }
 
   async #keepRenewing(): Promise<void> {
@@ -128,7 +130,7 @@ export class Lease implements Disposable {
     this.#validUntil = sentAt + this.#terms.lockDurationMs - this.#terms.stopMarginMs;
     clearTimeout(this.#expiry);
     this.#expiry = setTimeout(() => this.abandon('The lock could not be renewed in time.'), this.remainingMs);
-    this.#run?.renewLease(this.remainingMs);
+    this.#renewContainer?.(this.remainingMs);
   }
 }
 

@@ -138,7 +138,6 @@ export class Stint {
       return;
     }
     await using run = beginning.run;
-    lease.attach(run);
     await ledger.began(run, beginning.thaw, beginning.passedOver);
     this.#log(beginning.thaw ? 'thawed' : 'started', { checkpoint: beginning.thaw?.checkpoint.id });
     await watchProgram({ ...ending, data, wishes: this.#wishes }, run);

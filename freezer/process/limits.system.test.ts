@@ -7,7 +7,7 @@ import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { defaultToolbox } from '../../test/support/toolbox.ts';
-import type { CheckpointPlace, Program, Run } from '../runtime.ts';
+import type { CheckpointPlace, Program, RenewLease, Run } from '../runtime.ts';
 import { type Limits, ownPlace } from './controllers.ts';
 import { ALLOWANCE_BYTES } from './limits.ts';
 import { openProcessRuntime } from './runtime.ts';
@@ -46,7 +46,7 @@ async function start(script: string, resources: Limits): Promise<Run> {
 
 function options(script: string, resources: Limits) {
   const program: Program = { command: ['sh', '-c', script], env: {}, resources };
-  return { jobId: 'a', program, leaseMs: LEASE_MS };
+  return { jobId: 'a', program, attachLease: (renewLease: RenewLease) => renewLease(LEASE_MS) };
 }
 
 async function untilReady(run: Run): Promise<void> {

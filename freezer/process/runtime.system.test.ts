@@ -8,7 +8,7 @@ import { openStore } from '../../store/index.ts';
 import { type ProgramName, program } from '../../test/support/programs.ts';
 import { defaultToolbox } from '../../test/support/toolbox.ts';
 import { listCheckpoints } from '../checkpoint/catalogue.ts';
-import type { CheckpointPlace, Program, Run, Runtime } from '../runtime.ts';
+import type { CheckpointPlace, Program, RenewLease, Run, Runtime } from '../runtime.ts';
 import { openProcessRuntime } from './runtime.ts';
 
 const LEASE_MS = 60_000;
@@ -16,6 +16,12 @@ const LEASE_MS = 60_000;
 let directory: string;
 let place: CheckpointPlace;
 const runs: Run[] = [];
+/** Renews the lease of the container that was made last. */
+let renewNewest: RenewLease;
+const attachLease = (renewLease: RenewLease) => {
+  renewNewest = renewLease;
+  renewLease(LEASE_MS);
+};
 /** Processes outside that a test started. */
 const others: { kill(): boolean }[] = [];
 
@@ -36,7 +42,7 @@ function machine(name: string): Runtime {
 }
 
 async function start(command: string[], prepareWorkspace?: (directory: string) => Promise<void>): Promise<Run> {
-  const options = { jobId: 'a', epoch: 1, program: asProgram(command), leaseMs: LEASE_MS };
+  const options = { jobId: 'a', epoch: 1, program: asProgram(command), attachLease };
   const run = await machine('m0').start(prepareWorkspace ? { ...options, prepareWorkspace } : options);
   runs.push(run);
   return run;
@@ -54,7 +60,7 @@ async function thaw(checkpointId: string, epoch: number): Promise<Run> {
     jobId: 'a',
     epoch,
     program: asProgram(['unused']),
-    leaseMs: LEASE_MS,
+    attachLease,
     place,
     checkpointId,
   });
@@ -380,7 +386,7 @@ describe('the job in its container', () => {
 
   test('dies when its lease is not renewed', async () => {
     const run = await start(['sleep', '1000']);
-    run.renewLease(100);
+    renewNewest(100);
     expect(await run.ended).toMatchObject({ kind: 'lost', reason: expect.stringContaining('lease') });
   });
 
@@ -393,7 +399,7 @@ describe('the job in its container', () => {
 
   test('an image is refused by this runtime', async () => {
     const withImage = { command: ['true'], env: {}, image: 'debian' };
-    const refused = machine('m0').start({ jobId: 'a', epoch: 1, program: withImage, leaseMs: LEASE_MS });
+    const refused = machine('m0').start({ jobId: 'a', epoch: 1, program: withImage, attachLease });
     await expect(refused).rejects.toMatchObject({ code: 'unsupported', message: expect.stringContaining('debian') });
   });
 });

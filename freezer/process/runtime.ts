@@ -59,7 +59,7 @@ async function startRun(options: ProcessRuntimeOptions, start: StartOptions): Pr
     await start.prepareWorkspace?.(folder.workspace);
     const { container, programEnd } = await launch(options, folder, group);
     return orKill(container, async () => {
-      container.agent.notify('renewLease', { validForMs: start.leaseMs });
+      start.attachLease((validForMs) => container.agent.notify('renewLease', { validForMs }));
       const { command, env } = start.program;
       const program = { command, env: { ...BASE_ENVIRONMENT, ...env } };
       await container.agent.request('start', program).catch(async (error: unknown) => {
@@ -78,7 +78,7 @@ async function thawRun(options: ProcessRuntimeOptions, thaw: ThawOptions): Promi
     const { rootPid, logSizes } = await fetchCheckpoint(folder, thaw);
     const { container, programEnd } = await launch(options, folder, group);
     return orKill(container, async () => {
-      container.agent.notify('renewLease', { validForMs: thaw.leaseMs });
+      thaw.attachLease((validForMs) => container.agent.notify('renewLease', { validForMs }));
       thaw.onProgress?.({ step: 'restoring', doneBytes: 0, totalBytes: null });
       await container.agent.request('restore', { rootPid }).catch(async (error: unknown) => {
         throw outgrown(await group?.memoryExceeded(), error);

@@ -65,10 +65,6 @@ export class ContainerRun implements Run {
     );
   }
 
-  renewLease(validForMs: number): void {
-    this.#container.agent.notify('renewLease', { validForMs });
-  }
-
   signal(signal: number): void {
     this.#container.agent.notify('signal', { signal });
   }
