@@ -75,7 +75,9 @@ describe('a bad value is named with its source', () => {
     [{ FLOE_POOLS: 'a,B' }, {}, /^FLOE_POOLS: must be .*, got "a,B"\.$/],
     [{ FLOE_REDIS_URL: 'localhost:6379' }, {}, /^FLOE_REDIS_URL: must be redis:.*, got "localhost:6379"\.$/],
     [{ FLOE_NOTICE_SOURCE: 'gcp' }, {}, 'FLOE_NOTICE_SOURCE: must be one of auto, ec2, none, got "gcp".'],
-    [{ FLOE_STOP_MARGIN_MS: '30000' }, {}, /^FLOE_STOP_MARGIN_MS: .*must be less than lockDurationMs/],
+    [{ FLOE_STOP_MARGIN_MS: '15001' }, {}, /^FLOE_STOP_MARGIN_MS: .*must be at most half of lockDurationMs \(30000\)/],
+    [{ FLOE_LOCK_DURATION_MS: '6000' }, {}, /^FLOE_LOCK_DURATION_MS: stopMarginMs \(5000\) must be at most half of/],
+    [{ FLOE_GRACE_MS: '2147483648' }, {}, /^FLOE_GRACE_MS: must be an integer from 0 to 86400000, got "2147483648"/],
     [{ FLOE_SLOTS: '2' }, { worker: { slots: '-1' } }, '--slots: must be an integer from 1 to 1000, got "-1".'],
     [{}, { dashboard: { port: '99999' } }, '--port: must be an integer from 0 to 65535, got "99999".'],
   ])('%j %j', (env, flags, message) => {

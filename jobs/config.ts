@@ -11,6 +11,9 @@ import { FloeError } from './errors.ts';
 import { showValue } from './explain.ts';
 import { PoolName } from './spec.ts';
 
+/** Beyond any use, and within what a timer of Node's can take: one that is set for longer fires at once. */
+const LONGEST_MS = 24 * 3_600_000;
+
 /** An integer, as a number or in digits; the range is part of the message. */
 function integer(min: number, max = Number.MAX_SAFE_INTEGER) {
   const message = `must be an integer ${max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`}`;
@@ -42,7 +45,7 @@ const WorkerOptions = z.strictObject({
   pools: option(list(PoolName), 'FLOE_POOLS', 'Pools whose jobs it takes, in that order.', 'default'),
   slots: option(integer(1, 1000), 'FLOE_SLOTS', 'Jobs that it runs at once.', 'number of cores'),
   lockDurationMs: option(
-    integer(1000),
+    integer(1000, LONGEST_MS),
     'FLOE_LOCK_DURATION_MS',
     'How long a job stays with a worker that no longer says anything, ms.',
     '30000',
@@ -50,7 +53,7 @@ const WorkerOptions = z.strictObject({
   stopMarginMs: option(
     integer(0),
     'FLOE_STOP_MARGIN_MS',
-    'A worker that cannot renew a lock kills the job this long before the lock expires, ms.',
+    'A worker that cannot renew a lock kills the job this long before the lock expires, ms. At most half of lockDurationMs.',
     '5000',
   ),
   noticeSource: option(
@@ -59,9 +62,14 @@ const WorkerOptions = z.strictObject({
     'Where word of an interruption comes from: `ec2` is the instance metadata service, `auto` finds out.',
     'auto',
   ),
-  noticePollMs: option(integer(100), 'FLOE_NOTICE_POLL_MS', 'Time between two looks for a notice, ms.', '2000'),
+  noticePollMs: option(
+    integer(100, LONGEST_MS),
+    'FLOE_NOTICE_POLL_MS',
+    'Time between two looks for a notice, ms.',
+    '2000',
+  ),
   graceMs: option(
-    integer(0),
+    integer(0, LONGEST_MS),
     'FLOE_GRACE_MS',
     'Time that SIGTERM leaves to freeze the jobs and give them back, ms.',
     '110000',
@@ -143,10 +151,11 @@ export function loadConfig(sources: ConfigSources = {}): Config {
   if (!parsed.success) throw invalid(parsed.error, settings);
   const config = withDefaults(parsed.data, env);
   const { stopMarginMs, lockDurationMs } = config.worker;
-  if (stopMarginMs >= lockDurationMs) {
+  // A lock is renewed every quarter of its duration; this leaves a slow renewal as long again.
+  if (stopMarginMs > lockDurationMs / 2) {
     const origin = settings.origins.get('worker.stopMarginMs') ?? settings.origins.get('worker.lockDurationMs') ?? '';
     throw invalidOption(
-      `${origin}: stopMarginMs (${stopMarginMs}) must be less than lockDurationMs (${lockDurationMs}).`,
+      `${origin}: stopMarginMs (${stopMarginMs}) must be at most half of lockDurationMs (${lockDurationMs}).`,
     );
   }
   return config;
