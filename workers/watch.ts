@@ -13,18 +13,18 @@
 import { FreezerError, type Frozen, type ProgramEnd, type Run } from '../freezer/index.ts';
 import { type JobData, type JobResult, storeKeys } from '../jobs/index.ts';
 import { cancelledResult, crashBudgetMessage } from './claim.ts';
+import { inTurn } from './inTurn.ts';
 import { keepLogs, keepOutputs } from './keep.ts';
 import { describeEnd } from './ledger.ts';
 import { LogShipper } from './logShipper.ts';
 import { resultOfEnd, resultWithoutEnd } from './result.ts';
 import { type Ending, settle, untilStored } from './settle.ts';
+import { LONGEST_TIMER_MS } from './timer.ts';
 import type { Wishes } from './wishes.ts';
 
 const SIGTERM = 15;
 const POLITE_END_MS = 10_000;
 const FREEZE_PAUSE_MS = { first: 1000, longest: 30_000 };
-/** The longest that a timer of Node's can take. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 export interface WatchOrder extends Ending {
   readonly data: JobData;
@@ -42,6 +42,7 @@ class Watch implements Disposable {
   readonly #run: Run;
   readonly #shipper: LogShipper;
   #freezeFailures = 0;
+  #isFreezing = false;
   #checkpointTimer: NodeJS.Timeout | undefined;
   #timeoutTimer: NodeJS.Timeout | undefined;
 
@@ -158,6 +159,7 @@ class Watch implements Disposable {
     await ledger.freezing(why);
     const frozen = await this.#freeze('stop', AbortSignal.any([lease.signal, wishes.killWanted]));
     if (frozen === null) {
+      this.#scheduleTimeout();
       await wishes.changed(Math.min(FREEZE_PAUSE_MS.first * 2 ** this.#freezeFailures++, FREEZE_PAUSE_MS.longest));
       return false;
     }
@@ -181,16 +183,17 @@ class Watch implements Disposable {
       this.#log('checkpointed', { checkpoint: frozen.checkpoint.id, frozenMs: frozen.frozenMs, why });
     }
     this.#scheduleCheckpoint();
+    this.#scheduleTimeout();
   }
 
   /** Null when no checkpoint was committed: the program runs on or has ended, and the checkpoint before still stands. */
   async #freeze(afterwards: 'stop' | 'continue', signal: AbortSignal): Promise<Frozen | null> {
-    const { context, queued, ledger, lease } = this.#order;
+    const { context, queued, ledger, lease, wishes } = this.#order;
     const place = { storeUrl: context.storeUrl, prefix: storeKeys.checkpoints(queued.id) };
     const onProgress = ledger.report.bind(ledger);
     try {
-      return await context.freezes(async () => {
-        signal.throwIfAborted();
+      return await inTurn(context.freezes, AbortSignal.any([signal, wishes.ended]), async () => {
+        this.#isFreezing = true;
         const beganAt = performance.now();
         const frozen = await this.#run.freeze({ place, epoch: queued.epoch, afterwards, signal, onProgress });
         const { memoryBytes, fileBytes } = frozen.checkpoint;
@@ -199,7 +202,7 @@ class Watch implements Disposable {
       });
     } catch (error) {
       lease.signal.throwIfAborted();
-      if (signal.aborted) return null; // something more urgent came up, and is seen to next
+      if (signal.aborted || wishes.end) return null; // something more urgent came up, and is seen to next
       if (!(error instanceof FreezerError)) throw error;
       if (error.code === 'ended' || error.code === 'lost') {
         await this.#run.ended;
@@ -208,6 +211,8 @@ class Watch implements Disposable {
       await ledger.freezeFailed(error);
       this.#log('could not be frozen; it runs on', { code: error.code, message: error.message, remedy: error.remedy });
       return null;
+    } finally {
+      this.#isFreezing = false;
     }
   }
 
@@ -219,10 +224,14 @@ class Watch implements Disposable {
     this.#checkpointTimer = setTimeout(take, Math.min(everyMs, LONGEST_TIMER_MS));
   }
 
-  /** Looks again when the time could be over: while frozen a job does not run, and that does not count. */
+  /**
+   * Looks again when the time could be over: while frozen a job does not run, and that does not count. How long a freeze
+   * takes is known when it returns: that calls this again.
+   */
   #scheduleTimeout(): void {
     const { data, ledger, wishes } = this.#order;
-    if (data.spec.timeoutMs === 0) return;
+    clearTimeout(this.#timeoutTimer);
+    if (data.spec.timeoutMs === 0 || this.#isFreezing) return;
     const leftMs = data.spec.timeoutMs - ledger.ranMs;
     if (leftMs <= 0) wishes.set({ timedOut: true });
     else this.#timeoutTimer = setTimeout(() => this.#scheduleTimeout(), Math.min(leftMs, LONGEST_TIMER_MS));

@@ -20,6 +20,7 @@ export class Wishes {
   readonly #kill = new AbortController();
   readonly #leave = new AbortController();
   readonly #deadline = new AbortController();
+  readonly #ended = new AbortController();
 
   /** Sets wishes and wakes the run; without any, only wakes it. */
   set(wishes: Partial<Pick<Wishes, 'end' | 'move' | 'deadlinePassed' | 'cancel' | 'timedOut' | 'checkpoint'>>): void {
@@ -27,6 +28,7 @@ export class Wishes {
     if (this.cancel || this.timedOut || this.deadlinePassed) this.#kill.abort();
     if (this.move || this.cancel) this.#leave.abort();
     if (this.deadlinePassed) this.#deadline.abort();
+    if (this.end) this.#ended.abort();
     this.#changed.resolve();
   }
 
@@ -43,6 +45,11 @@ export class Wishes {
   /** Aborts with `deadlinePassed`. */
   get deadline(): AbortSignal {
     return this.#deadline.signal;
+  }
+
+  /** Aborts when there is no program any more. */
+  get ended(): AbortSignal {
+    return this.#ended.signal;
   }
 
   /** Resolves at the next wish, or after `ms`; at once when there was one since the last call. */
