@@ -93,6 +93,7 @@ class Watch implements Disposable {
   /** Not the program's doing: the machine ran out of memory, the agent died. It counts as a crash of the worker. */
   async #containerLost(reason: string): Promise<void> {
     const { context, queued, ledger, data, lease } = this.#order;
+    await this.#run.kill(); // an agent that died may leave the program behind
     await this.#shipper.finish();
     await ledger.cutShort('crashed', reason);
     this.#log('the container went away', { reason, crashes: ledger.crashes });
@@ -140,17 +141,19 @@ class Watch implements Disposable {
     const { context, queued, ledger, data, lease, wishes } = this.#order;
     const insist = untilStored(context, queued, wishes.deadline);
     await this.#shipper.finish();
+    let kept: Pick<JobResult, 'outputs' | 'logs'>;
     try {
       const outputs = keep.outputs
         ? await lease.insist(() => keepOutputs(context, queued, this.#run, data.spec, ledger, lease), insist)
         : null;
       const logs = await lease.insist(() => keepLogs(context, queued, this.#run, lease), insist);
-      const committed = await settle(this.#order, { ...result, finishedAt: new Date().toISOString(), outputs, logs });
-      this.#log('the job ended', { outcome: committed.outcome, end: describeEnd(committed) });
+      kept = { outputs, logs };
     } catch (error) {
       if (lease.signal.aborted || !wishes.deadline.aborted) throw error;
-      await this.#giveBackUnsaved('The machine went away before the store took what the job left.');
+      return this.#giveBackUnsaved('The machine went away before the store took what the job left.');
     }
+    const committed = await settle(this.#order, { ...result, ...kept, finishedAt: new Date().toISOString() });
+    this.#log('the job ended', { outcome: committed.outcome, end: describeEnd(committed) });
   }
 
   /** True when the job has been given back. */
