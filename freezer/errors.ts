@@ -10,7 +10,8 @@
  * - `cpuMismatch`: this CPU lacks features that the frozen program may use.
  * - `ended`: the job ended by itself before it could be frozen.
  * - `cancelled`: the caller's signal aborted.
- * - `lost`: the engine, the agent or the container went away in the middle.
+ * - `failed`: an error of this machine's or a defect of Floe's, which the message tells; the program runs on.
+ * - `lost`: the container went away in the middle.
  */
 export type FreezerErrorCode =
   | 'cannotRun'
@@ -25,6 +26,7 @@ export type FreezerErrorCode =
   | 'wrongVersion'
   | 'cpuMismatch'
   | 'ended'
+  | 'failed'
   | 'cancelled'
   | 'lost';
 

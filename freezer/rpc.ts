@@ -25,33 +25,38 @@ export interface Transport {
   close(): void;
 }
 
-/** One end of a conversation. `Remote` is what the other side offers, `Local` what this one does; `name` is the other side's, for errors. */
+/**
+ * One end of a conversation. `Remote` is what the other side offers, `Local` what this one does. For errors: `name` is the
+ * other side's, `goneCode` says what it means that it went away.
+ */
 export class Peer<Remote extends Methods<Remote>, Local extends Methods<Local>> {
   readonly #transport: Transport;
   readonly #name: string;
+  readonly #goneCode: FreezerErrorCode;
   readonly #pending = new Map<number, PromiseWithResolvers<unknown>>();
   /** Resolves when the other side is gone. */
   readonly closed: Promise<void>;
   #lastId = 0;
   #isClosed = false;
 
-  constructor(transport: Transport, local: Local, name: string) {
+  constructor(transport: Transport, local: Local, name: string, goneCode: FreezerErrorCode) {
     this.#transport = transport;
     this.#name = name;
+    this.#goneCode = goneCode;
     transport.onMessage((message) => this.#receive(message as Message, local));
     this.closed = new Promise((resolve) => {
       transport.onClose(() => {
         this.#isClosed = true;
-        for (const waiting of this.#pending.values()) waiting.reject(gone(name));
+        for (const waiting of this.#pending.values()) waiting.reject(gone(name, goneCode));
         this.#pending.clear();
         resolve();
       });
     });
   }
 
-  /** Rejects with the `FreezerError` that the other side threw, or `lost` when it went away. */
+  /** Rejects with the `FreezerError` that the other side threw, or one of the code `goneCode` when it went away. */
   request<M extends keyof Remote & string>(method: M, params: Params<Remote[M]>): Promise<Result<Remote[M]>> {
-    if (this.#isClosed) return Promise.reject(gone(this.#name));
+    if (this.#isClosed) return Promise.reject(gone(this.#name, this.#goneCode));
     const id = ++this.#lastId;
     const waiting = Promise.withResolvers<unknown>();
     this.#pending.set(id, waiting);
@@ -106,14 +111,14 @@ function describe(error: unknown): { code: FreezerErrorCode; message: string; re
       remedy: 'Free space in the state folder.',
     };
   return {
-    code: 'lost',
+    code: 'failed',
     message: error instanceof Error ? error.message : String(error),
     remedy: 'See the log of the worker.',
   };
 }
 
-function gone(name: string): FreezerError {
-  return new FreezerError('lost', `The ${name} went away.`, 'See the log of the worker for its last words.');
+function gone(name: string, code: FreezerErrorCode): FreezerError {
+  return new FreezerError(code, `The ${name} went away.`, 'See the log of the worker for its last words.');
 }
 
 /** One JSON object a line. */

@@ -17,32 +17,29 @@ const RELEASE_PIPE = join(places.control, 'release');
 const SCRIPT = `#!/bin/sh
 [ "$CRTOOLS_SCRIPT_ACTION" = post-dump ] || exit 0
 mkfifo ${RELEASE_PIPE}
+exec 3<> ${RELEASE_PIPE}
 : > ${HELD_FILE}
-read -r _ < ${RELEASE_PIPE}
+read -r _ <&3
 exit 1
 `;
 
 /** For `criu dump`. */
 export const HOLD_OPTIONS = ['--action-script', SCRIPT_FILE];
 
-/** Before CRIU starts. */
-export async function prepareHold(): Promise<void> {
+/**
+ * To be called before CRIU starts, so that what can fail fails while the program still runs. `held` of the answer resolves
+ * when CRIU has dumped and waits. Disposing ends the watch.
+ */
+export async function prepareHold(): Promise<{ held: Promise<void> } & Disposable> {
   await Promise.all([HELD_FILE, RELEASE_PIPE].map((path) => rm(path, { force: true })));
   await writeFile(SCRIPT_FILE, SCRIPT, { mode: 0o755 });
-}
-
-/** Resolves when CRIU has dumped and waits. `signal` ends the wait, which then never resolves. */
-export async function held(signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
+  const { promise: held, resolve } = Promise.withResolvers<void>();
   const look = () => access(HELD_FILE).then(resolve, () => undefined); // not yet
-  const watcher = watch(places.control, { signal }, look);
-  watcher.on('error', () => undefined); // aborted
-  await look();
-  await promise;
-  watcher.close();
+  const watcher = watch(places.control, look);
+  return { held, [Symbol.dispose]: () => watcher.close() };
 }
 
-/** Lets CRIU go on, and with it the program. */
+/** Lets CRIU go on, and with it the program. The script has the pipe open before it says that it holds. */
 export async function release(): Promise<void> {
   // Open for reading too, a pipe never blocks its writer here.
   await using pipe = await open(RELEASE_PIPE, constants.O_RDWR);

@@ -18,7 +18,7 @@ import { explainUndumpable, lastErrors } from '../criu/explain.ts';
 import { FreezerError } from '../errors.ts';
 import type { ProgramEnd } from '../runtime.ts';
 import { criuCommand, toolbox } from '../toolbox.ts';
-import { HOLD_OPTIONS, held, prepareHold, release } from './hold.ts';
+import { HOLD_OPTIONS, prepareHold, release } from './hold.ts';
 import { PageListener } from './pageListener.ts';
 import { processTree, refuseUndumpable } from './processes.ts';
 import { controlFiles, type DumpResult, places } from './protocol.ts';
@@ -26,7 +26,8 @@ import { controlFiles, type DumpResult, places } from './protocol.ts';
 /** The job's processes start above this, so that they never meet the agent's own when they are restored. */
 const LAST_PID_OF_OURS = 999;
 
-const STATUS_FILE = join(places.control, controlFiles.status);
+/** Among the files that move: a job that was frozen while it ended still has it afterwards. */
+const STATUS_FILE = join(places.logs, 'status');
 const PAGES_SOCKET = join(places.control, controlFiles.pages);
 
 const COMMON_OPTIONS = [
@@ -99,7 +100,7 @@ export class Job {
   }
 
   async dump(): Promise<DumpResult> {
-    if (!this.#pages) throw new FreezerError('lost', 'listenForPages comes first.', 'This is a defect of Floe.');
+    if (!this.#pages) throw new FreezerError('failed', 'listenForPages comes first.', 'This is a defect of Floe.');
     try {
       return await this.#dumpThrough(await this.#pages.connection);
     } finally {
@@ -111,14 +112,12 @@ export class Job {
   async #dumpThrough(pages: Socket): Promise<DumpResult> {
     if (this.#state !== 'running') throw notRunning();
     const begun = performance.now();
-    await prepareHold();
-    const over = new AbortController();
+    using hold = await prepareHold();
     const options = ['dump', '--tree', String(this.#rootPid), ...COMMON_OPTIONS, ...DUMP_OPTIONS];
     this.#dumping = endOf(startCriu(options, pages)).finally(() => {
-      over.abort();
       if (this.#state === 'stopped') process.exit(1);
     });
-    const isHeld = await Promise.race([held(over.signal).then(() => true), this.#dumping.then(() => false)]);
+    const isHeld = await Promise.race([hold.held.then(() => true), this.#dumping.then(() => false)]);
     if (isHeld) {
       this.#state = 'stopped';
       return { dumpMs: performance.now() - begun, rootPid: this.#rootPid };

@@ -30,7 +30,7 @@ const methods: AgentMethods = {
   exit: () => process.exit(0),
 };
 
-const worker = new Peer<WorkerMethods, AgentMethods>(socketTransport(socket), methods, 'worker');
+const worker = new Peer<WorkerMethods, AgentMethods>(socketTransport(socket), methods, 'worker', 'lost');
 void worker.closed.then(() => leave('the worker is gone'));
 
 function leave(why: string): void {

@@ -5,7 +5,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { FreezerError } from '../errors.ts';
 
 export class PageListener {
-  /** Rejects with `FreezerError` `lost` when the listener is closed before anybody came. */
+  /** Rejects with `FreezerError` `failed` when the listener is closed before anybody came. */
   readonly connection: Promise<Socket>;
   readonly #server: Server;
   #socket: Socket | undefined;
@@ -21,7 +21,7 @@ export class PageListener {
       resolve(socket);
     });
     server.once('close', () =>
-      reject(new FreezerError('lost', 'The checkpoint engine did not connect.', 'See the log of the worker.')),
+      reject(new FreezerError('failed', 'The checkpoint engine did not connect.', 'See the log of the worker.')),
     );
   }
 

@@ -4,7 +4,7 @@ import type { ProgramEnd } from '../runtime.ts';
 /** Folders of the run, mounted at these places in every container. */
 export const places = {
   workspace: '/workspace',
-  /** Sockets and the status file. */
+  /** Sockets between the container and the worker's side. */
   control: '/floe/control',
   logs: '/floe/logs',
   /** CRIU's images, on their way in or out. */
@@ -12,7 +12,7 @@ export const places = {
 } as const;
 
 /** Files in `places.control`. */
-export const controlFiles = { worker: 'worker.sock', pages: 'pages.sock', status: 'status' } as const;
+export const controlFiles = { worker: 'worker.sock', pages: 'pages.sock' } as const;
 
 export interface DumpResult {
   /** How long CRIU took, from its start; the program stands still for most of it. */

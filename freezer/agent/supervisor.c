@@ -79,6 +79,8 @@ static void redirect(const char *path, int flags, int target) {
 }
 
 static void start(const char *directory, char **command) {
+  /* A group of its own: `kill 0` is the job's to use, and must not reach the supervisor. */
+  if (setpgid(0, 0) != 0) give_up("cannot make a process group");
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);

@@ -16,6 +16,7 @@ export class Compressors implements AsyncDisposable {
   readonly #idle: Worker[];
   readonly #waiting: Task[] = [];
   readonly #running = new Map<Worker, Task>();
+  #failure: FreezerError | undefined;
 
   /** `count` defaults to the number of cores, at most 8. */
   constructor(count = Math.min(8, availableParallelism())) {
@@ -39,6 +40,7 @@ export class Compressors implements AsyncDisposable {
   }
 
   #submit(request: PackRequest | UnpackRequest): Promise<PackAnswer | UnpackAnswer> {
+    if (this.#failure) return Promise.reject(this.#failure);
     const answer = Promise.withResolvers<PackAnswer | UnpackAnswer>();
     this.#waiting.push({ request, answer });
     this.#next();
@@ -63,12 +65,15 @@ export class Compressors implements AsyncDisposable {
       task?.answer.resolve(answer);
       this.#next();
     });
-    thread.on('error', (cause) => {
-      const remedy = 'See the log of the worker; most likely it ran out of memory.';
-      this.#running
-        .get(thread)
-        ?.answer.reject(new FreezerError('lost', `A compressor thread failed: ${cause}`, remedy, { cause }));
-    });
+    thread.on('error', (cause) => this.#fail(cause));
     return thread;
+  }
+
+  /** One thread less is a task without an answer, and none at all is no answer for ever: everything ends here. */
+  #fail(cause: unknown): void {
+    const remedy = 'See the log of the worker; most likely it ran out of memory or of processes.';
+    this.#failure ??= new FreezerError('failed', `A compressor thread failed: ${cause}`, remedy, { cause });
+    for (const task of [...this.#running.values(), ...this.#waiting.splice(0)]) task.answer.reject(this.#failure);
+    this.#running.clear();
   }
 }

@@ -1,14 +1,15 @@
 /** Files on their way out and in: a folder as a list of entries whose content is in chunks. */
-import type { Stats } from 'node:fs';
+import type { BigIntStats } from 'node:fs';
 import { chmod, lchown, link, lstat, lutimes, mkdir, open, readdir, readlink, symlink, utimes } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { execa } from 'execa';
+import { FreezerError } from '../errors.ts';
 import type { ChunkWriter } from './chunkWriter.ts';
 import { CHUNK_BYTES, type FileEntry } from './format.ts';
 
 /**
  * Adds everything below `root` to the writer, folders before their content. Nothing may change there meanwhile.
- * Sockets are left out: CRIU makes those that the job had bound again.
+ * Sockets are left out: CRIU makes those that the job had bound again. Extended attributes are not kept.
  */
 export async function saveFiles(
   root: string,
@@ -20,38 +21,39 @@ export async function saveFiles(
   const buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES);
 
   async function visit(path: string): Promise<void> {
-    const names = await readdir(join(root, path));
-    for (const name of names.sort()) {
+    const names = await readdir(join(root, path), { encoding: 'buffer' });
+    for (const name of names.map((bytes) => asText(bytes, path)).sort()) {
       const below = path === '' ? name : `${path}/${name}`;
-      const stats = await lstat(join(root, below));
+      const stats = await lstat(join(root, below), { bigint: true });
       const entry = await describe(below, stats);
       if (entry) entries.push(entry);
       if (stats.isDirectory()) await visit(below);
     }
   }
 
-  async function describe(path: string, stats: Stats): Promise<FileEntry | null> {
+  async function describe(path: string, stats: BigIntStats): Promise<FileEntry | null> {
     const attributes = {
       path,
-      mode: stats.mode & 0o7777,
-      uid: stats.uid,
-      gid: stats.gid,
-      modifiedAtMs: stats.mtimeMs,
+      mode: Number(stats.mode & 0o7777n),
+      uid: Number(stats.uid),
+      gid: Number(stats.gid),
+      modifiedAtMs: Number(stats.mtimeNs) / 1e6,
     };
     if (stats.isDirectory()) return { type: 'directory', ...attributes };
-    if (stats.isSymbolicLink()) return { type: 'symlink', ...attributes, target: await readlink(join(root, path)) };
+    if (stats.isSymbolicLink())
+      return {
+        type: 'symlink',
+        ...attributes,
+        target: asText(await readlink(join(root, path), { encoding: 'buffer' }), path),
+      };
     if (stats.isFIFO()) return { type: 'fifo', ...attributes };
     if (!stats.isFile()) return null;
     const identity = `${stats.dev}:${stats.ino}`;
-    const target = firstNames.get(identity);
+    const target = stats.nlink > 1n ? firstNames.get(identity) : undefined;
     if (target !== undefined) return { type: 'link', path, target };
-    if (stats.nlink > 1) firstNames.set(identity, path);
-    return {
-      type: 'file',
-      ...attributes,
-      sizeBytes: stats.size,
-      chunks: await saveContent(join(root, path), stats.size),
-    };
+    if (stats.nlink > 1n) firstNames.set(identity, path);
+    const sizeBytes = Number(stats.size);
+    return { type: 'file', ...attributes, sizeBytes, chunks: await saveContent(join(root, path), sizeBytes) };
   }
 
   async function saveContent(path: string, sizeBytes: number): Promise<number[]> {
@@ -62,6 +64,14 @@ export async function saveFiles(
 
   await visit('');
   return entries;
+}
+
+/** Throws `FreezerError` `cannotFreeze` for a name that is not UTF-8: saved as text it would come back as another. */
+function asText(bytes: Buffer, folder: string): string {
+  const text = bytes.toString('utf8');
+  if (Buffer.from(text).equals(bytes)) return text;
+  const what = `The job cannot be frozen: in "${folder}" a name or link target is not UTF-8: ${text}.`;
+  throw new FreezerError('cannotFreeze', what, 'Let the program name its files in UTF-8.');
 }
 
 /** Adds `sizeBytes` of an open file to the writer and gives the chunks' indices. */
@@ -85,8 +95,12 @@ export async function readChunks(
   return chunks;
 }
 
-/** Makes everything but the files' content; files get their size, as holes. `root` must exist and be empty. */
+/**
+ * Makes everything but the files' content; files get their size, as holes. `root` must exist and be empty. Throws
+ * `FreezerError` `corrupt` for a list that could reach out of it.
+ */
 export async function makeFiles(root: string, entries: readonly FileEntry[]): Promise<void> {
+  refuseEscapes(entries);
   for (const entry of entries) {
     const path = join(root, entry.path);
     switch (entry.type) {
@@ -107,6 +121,24 @@ export async function makeFiles(root: string, entries: readonly FileEntry[]): Pr
         await file.truncate(entry.sizeBytes);
       }
     }
+  }
+}
+
+/**
+ * Every entry must be new and in a folder that came before it, and a link must name a file that came before it: then
+ * nothing is ever written through a link, whoever made the list.
+ */
+function refuseEscapes(entries: readonly FileEntry[]): void {
+  const types = new Map<string, FileEntry['type']>();
+  for (const entry of entries) {
+    const parent = dirname(entry.path);
+    const hasPlace = parent === '.' ? entry.type === 'directory' : types.get(parent) === 'directory';
+    const isSound = entry.type !== 'link' || types.get(entry.target) === 'file';
+    if (!hasPlace || !isSound || types.has(entry.path)) {
+      const what = `The checkpoint is corrupt: its entry "${entry.path}" is out of place.`;
+      throw new FreezerError('corrupt', what, 'Floe falls back to the checkpoint before it.');
+    }
+    types.set(entry.path, entry.type);
   }
 }
 

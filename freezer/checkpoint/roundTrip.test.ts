@@ -156,10 +156,10 @@ describe('memory', () => {
 });
 
 describe('files', () => {
-  async function roundTrip(make: (root: string) => Promise<void>): Promise<{ root: string; entries: FileEntry[] }> {
+  async function roundTrip(make: (root: string) => Promise<void>): Promise<string> {
     const source = join(directory, 'source');
-    await mkdir(source);
-    await make(source);
+    await mkdir(join(source, 'workspace'), { recursive: true });
+    await make(join(source, 'workspace'));
     const writer = writerTo(store);
     const entries = await saveFiles(source, writer, () => undefined);
     await writer.finish();
@@ -173,12 +173,12 @@ describe('files', () => {
     const from = { store, prefix: PREFIX, compressors, signal, onRead: () => undefined };
     await readChunksInto(destinations, indexOf(writer), from);
     await finishFiles(root, entries);
-    return { root, entries };
+    return join(root, 'workspace');
   }
 
   test('a thousand small files, an empty one and a large one come back', async () => {
     const large = randomBytes(6 * 2 ** 20 + 7);
-    const { root } = await roundTrip(async (source) => {
+    const root = await roundTrip(async (source) => {
       await writeFile(join(source, 'large'), large);
       await writeFile(join(source, 'empty'), '');
       for (let at = 0; at < 1000; at++) await writeFile(join(source, `small-${at}`), `content ${at}`);
@@ -190,7 +190,7 @@ describe('files', () => {
   });
 
   test('times and modes of files and folders come back', async () => {
-    const { root } = await roundTrip(async (source) => {
+    const root = await roundTrip(async (source) => {
       await mkdir(join(source, 'folder'));
       await writeFile(join(source, 'folder', 'file'), 'x', { mode: 0o640 });
       await utimes(join(source, 'folder', 'file'), 1_000_000, 1_000_000.5);
@@ -201,5 +201,36 @@ describe('files', () => {
     expect([file.mode & 0o7777, file.mtimeMs]).toEqual([0o640, 1_000_000_500]);
     const folder = await stat(join(root, 'folder'));
     expect([folder.mode & 0o7777, folder.mtimeMs]).toEqual([0o1770, 2_000_000_000]);
+  });
+
+  test('a name that is not UTF-8 cannot be frozen, and is not saved as another', async () => {
+    const source = join(directory, 'source');
+    await mkdir(source);
+    await writeFile(Buffer.concat([Buffer.from(`${source}/`), Buffer.from([0x66, 0xfc])]), '');
+    const saving = saveFiles(source, writerTo(store), () => undefined);
+    await expect(saving).rejects.toMatchObject({ code: 'cannotFreeze', message: expect.stringContaining('UTF-8') });
+  });
+});
+
+describe('a list of files that could reach out of its folder is refused', () => {
+  const attributes = { mode: 0o4777, uid: 0, gid: 0, modifiedAtMs: 0 };
+  const folder = (path: string): FileEntry => ({ type: 'directory', path, ...attributes });
+  const file = (path: string): FileEntry => ({ type: 'file', path, sizeBytes: 0, chunks: [], ...attributes });
+  const symlink = (path: string): FileEntry => ({ type: 'symlink', path, target: '/etc', ...attributes });
+
+  test.each([
+    ['a file through a link', [folder('w'), symlink('w/d'), file('w/d/evil')]],
+    ['a link in the place of a folder', [folder('w'), symlink('w/d'), folder('w/d')]],
+    ['a moving folder that is a link', [symlink('w')]],
+    [
+      'a link to what is not a file of the list',
+      [folder('w'), { type: 'link', path: 'w/l', target: 'w/none' } as const],
+    ],
+    ['a folder that is missing', [file('w/f')]],
+  ])('%s', async (_, entries) => {
+    const root = join(directory, 'target');
+    await mkdir(root);
+    await expect(makeFiles(root, entries)).rejects.toMatchObject({ code: 'corrupt' });
+    expect(await readdir(root)).toEqual([]);
   });
 });

@@ -25,9 +25,16 @@ export class Engine implements AsyncDisposable {
       detached: true,
       execArgv: [],
     });
-    this.#gone = new Promise((resolve) => this.#process.once('exit', () => resolve()));
+    this.#gone = new Promise((resolve) => {
+      this.#process.once('exit', () => resolve());
+      // It could not be started. Its channel never was, and nobody else would say so to those who wait for an answer.
+      this.#process.once('error', () => {
+        this.peer.close();
+        resolve();
+      });
+    });
     const onProgress = options.onProgress ?? (() => undefined);
-    this.peer = new Peer(channelTransport(this.#process), { progress: onProgress }, 'checkpoint engine');
+    this.peer = new Peer(channelTransport(this.#process), { progress: onProgress }, 'checkpoint engine', 'failed');
     this.#signal = options.signal;
     this.#signal?.addEventListener('abort', this.#onAbort, { once: true });
     if (this.#signal?.aborted) this.#onAbort();

@@ -45,7 +45,7 @@ export class Fetch implements AsyncDisposable {
   async into(imagesDirectory: string, filesDirectory: string): Promise<Fetched> {
     await this.#checkMachine();
     const index = await this.#readIndex();
-    await makeFiles(filesDirectory, index.files);
+    await this.#checked(makeFiles(filesDirectory, index.files));
     const destinations = [
       ...(await makeImages(imagesDirectory, index)),
       ...index.files.flatMap((entry) =>
@@ -53,7 +53,7 @@ export class Fetch implements AsyncDisposable {
       ),
     ];
     await this.#fill(destinations, index);
-    await finishFiles(filesDirectory, index.files);
+    await this.#checked(finishFiles(filesDirectory, index.files));
     const { rootPid, logSizes } = this.#manifest;
     return { rootPid, logSizes };
   }
@@ -61,6 +61,16 @@ export class Fetch implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#compressors[Symbol.asyncDispose]();
     await this.#store[Symbol.asyncDispose]();
+  }
+
+  /** A name that this file system does not take, or one that is there twice, is the checkpoint's fault; a full disk is not. */
+  async #checked(work: Promise<void>): Promise<void> {
+    try {
+      await work;
+    } catch (error) {
+      const isFull = error instanceof Error && 'code' in error && error.code === 'ENOSPC';
+      throw isFull || error instanceof FreezerError ? error : this.#corrupt(`its files cannot be made: ${error}`);
+    }
   }
 
   async #checkMachine(): Promise<void> {

@@ -40,5 +40,5 @@ const methods: EngineMethods = {
   },
 };
 
-const worker = new Peer<EngineEvents, EngineMethods>(channelTransport(process), methods, 'worker');
+const worker = new Peer<EngineEvents, EngineMethods>(channelTransport(process), methods, 'worker', 'lost');
 void worker.closed.then(() => process.exit(0));

@@ -57,7 +57,7 @@ async function untilReady(run: Run): Promise<void> {
 async function groups(controller: 'cpu' | 'memory'): Promise<string[]> {
   const parent = await ownGroup(controller);
   const names = await readdir(parent);
-  return names.filter((name) => name.startsWith(`floe-run-${process.pid}-`)).map((name) => join(parent, name));
+  return names.filter((name) => name.startsWith(`floe-run-${process.pid}.`)).map((name) => join(parent, name));
 }
 
 async function ownGroup(controller: 'cpu' | 'memory'): Promise<string> {

@@ -12,7 +12,7 @@ import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { FreezerError } from '../errors.ts';
-import { isAlive } from '../run/folder.ts';
+import { isOwnerAlive } from '../run/owner.ts';
 import {
   type Controller,
   controllersFor,
@@ -118,9 +118,10 @@ export async function sweepRunGroups(): Promise<void> {
       if (hasCode(error, 'ENOENT')) return [];
       throw error;
     });
-    const runs = names.filter((name) => name.startsWith(RUN_PREFIX));
-    const orphans = runs.filter((name) => !isAlive(Number.parseInt(name.slice(RUN_PREFIX.length), 10)));
-    for (const name of orphans) await removeEmpty(join(parent.directory, name));
+    for (const name of names.filter((each) => each.startsWith(RUN_PREFIX))) {
+      if (await isOwnerAlive(name.slice(RUN_PREFIX.length))) continue;
+      await removeEmpty(join(parent.directory, name));
+    }
   }
 }
 

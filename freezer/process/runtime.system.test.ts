@@ -134,6 +134,11 @@ describe('how a program ends survives moves', () => {
     expect(await run.ended).toEqual(end);
   });
 
+  test('a job that kills its whole process group, as shell scripts do, is not lost with it', async () => {
+    const run = await start(['sh', '-c', 'sleep 1000 & kill -TERM 0; wait']);
+    expect(await run.ended).toEqual({ kind: 'killed', signal: constants.signals.SIGTERM });
+  });
+
   test('a program that cannot be executed ends with 127, and the log says why', async () => {
     const run = await start(['./no-such-program']);
     expect(await run.ended).toEqual({ kind: 'exited', code: 127 });
@@ -341,6 +346,18 @@ describe('a checkpoint that is not what was written is refused, and nothing runs
     expect(await readdir(join(directory, 'm2', 'runs'))).toEqual([]);
   });
 
+  test('a thaw that is cancelled while CRIU restores leaves nothing running', async () => {
+    const run = await start(['./memory', '64', '100000'], withProgram('memory'));
+    await untilLines(run, 5);
+    const { checkpoint } = await run.freeze({ place, epoch: 1, afterwards: 'stop' });
+    const cancel = new AbortController();
+    const onProgress = ({ step }: { step: string }) => step === 'restoring' && cancel.abort();
+    const options = { jobId: 'a', epoch: 2, program: asProgram(['unused']), attachLease, place };
+    const thawing = machine('m2').thaw({ ...options, checkpointId: checkpoint.id, signal: cancel.signal, onProgress });
+    await expect(thawing).rejects.toMatchObject({ code: 'cancelled' });
+    expect(await readdir(join(directory, 'm2', 'runs'))).toEqual([]);
+  });
+
   test('a checkpoint that does not exist', async () => {
     await expect(thaw('00000001-000001', 2)).rejects.toMatchObject({ code: 'notFound' });
   });
@@ -421,7 +438,7 @@ describe('check', () => {
 
   test('removes what a dead worker left, and nothing else', async () => {
     const mine = await start(['sleep', '1000']);
-    const orphan = join(directory, 'm0', 'runs', '4194304-gone');
+    const orphan = join(directory, 'm0', 'runs', `${process.pid}.1-gone`);
     await mkdir(orphan);
     await machine('m0').check();
     await expect(stat(orphan)).rejects.toMatchObject({ code: 'ENOENT' });

@@ -58,7 +58,7 @@ async function startRun(options: ProcessRuntimeOptions, start: StartOptions): Pr
     await makeMovingFolders(folder);
     await start.prepareWorkspace?.(folder.workspace);
     const { container, programEnd } = await launch(options, folder, group);
-    return orKill(container, async () => {
+    return orKill(container, start.signal, async () => {
       start.attachLease((validForMs) => container.agent.notify('renewLease', { validForMs }));
       const { command, env } = start.program;
       const program = { command, env: { ...BASE_ENVIRONMENT, ...env } };
@@ -77,7 +77,7 @@ async function thawRun(options: ProcessRuntimeOptions, thaw: ThawOptions): Promi
   return inFolder(options, thaw, async (folder, group) => {
     const { rootPid, logSizes } = await fetchCheckpoint(folder, thaw);
     const { container, programEnd } = await launch(options, folder, group);
-    return orKill(container, async () => {
+    return orKill(container, thaw.signal, async () => {
       thaw.attachLease((validForMs) => container.agent.notify('renewLease', { validForMs }));
       thaw.onProgress?.({ step: 'restoring', doneBytes: 0, totalBytes: null });
       await container.agent.request('restore', { rootPid }).catch(async (error: unknown) => {
@@ -148,7 +148,7 @@ async function launch(
     void gone.then(() => clearTimeout(timer));
   };
   const container = { facts, folder, agent, gone, kill };
-  if (group) await orKill(container, async () => group.hold(await processTree(sandboxPid)));
+  if (group) await orKill(container, undefined, async () => group.hold(await processTree(sandboxPid)));
   return { container, programEnd: end.promise };
 }
 
@@ -196,13 +196,23 @@ async function inFolder(
   }
 }
 
-async function orKill<T>(container: Container, work: () => Promise<T>): Promise<T> {
+/** Ends the container when the work fails or is no longer wanted. */
+async function orKill<T>(container: Container, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+  const kill = () => container.kill();
+  signal?.addEventListener('abort', kill, { once: true });
   try {
-    return await work();
+    signal?.throwIfAborted();
+    const result = await work();
+    signal?.throwIfAborted();
+    return result;
   } catch (error) {
-    container.kill();
+    kill();
     await container.gone;
-    throw error;
+    throw signal?.aborted
+      ? new FreezerError('cancelled', 'It was cancelled.', 'Nothing to do.', { cause: error })
+      : error;
+  } finally {
+    signal?.removeEventListener('abort', kill);
   }
 }
 

@@ -26,7 +26,7 @@ export async function awaitAgent(
     await once(server, 'listening');
     const connected = once(server, 'connection');
     const [socket] = (await Promise.race([connected, launch().failed])) as [Socket];
-    return new Peer<AgentMethods, WorkerMethods>(socketTransport(socket), methods, 'container');
+    return new Peer<AgentMethods, WorkerMethods>(socketTransport(socket), methods, 'container', 'lost');
   } finally {
     server.close();
   }

@@ -1,6 +1,7 @@
 /** A run's folder on the host: what is mounted into its container. */
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isOwnerAlive, ownerName } from './owner.ts';
 
 export interface RunFolder {
   readonly root: string;
@@ -21,9 +22,9 @@ export const movingFolders = {
   '/floe/logs': 'logs',
 } as const;
 
-/** The name begins with the owner's process id, by which folders of dead owners are known. */
+/** The folder's name begins with its owner's. */
 export async function makeRunFolder(stateDirectory: string, name: string): Promise<RunFolder> {
-  const root = join(stateDirectory, 'runs', `${process.pid}-${name}`);
+  const root = join(stateDirectory, 'runs', `${await ownerName()}-${name}`);
   const files = join(root, 'files');
   const folder = {
     root,
@@ -47,22 +48,16 @@ export async function makeMovingFolders(folder: RunFolder): Promise<void> {
   await mkdir(join(folder.files, movingFolders['/tmp'], 'home'));
 }
 
-/** Removes the folders of owners that are dead. A process id that is in use again keeps a folder until later. */
+/** Removes the folders of owners that are dead. */
 export async function sweepRunFolders(stateDirectory: string): Promise<void> {
   const names = await readdir(join(stateDirectory, 'runs')).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return [];
     throw error;
   });
-  const orphans = names.filter((name) => !isAlive(Number.parseInt(name, 10)));
-  await Promise.all(orphans.map((name) => rm(join(stateDirectory, 'runs', name), { recursive: true, force: true })));
-}
-
-/** Whether a process has this id, whoever owns it. */
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return error instanceof Error && 'code' in error && error.code !== 'ESRCH';
-  }
+  await Promise.all(
+    names.map(async (name) => {
+      if (await isOwnerAlive(name)) return;
+      await rm(join(stateDirectory, 'runs', name), { recursive: true, force: true });
+    }),
+  );
 }
