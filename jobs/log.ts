@@ -3,8 +3,12 @@
  * log is in the store.
  *
  * A run that thaws begins at the log offsets of its checkpoint (`RunRecord.logStart`); what an earlier run wrote beyond
- * them was undone with the rest of its work. Reading the runs in order and cutting each at the next one's
- * start gives every line once.
+ * them was undone with the rest of its work. Reading the runs in order and cutting each at the earliest start of all later
+ * ones gives every line once.
+ *
+ * Redis keeps the newest runs whole as far as they have `LOG_ENTRIES_KEPT` entries together, and the run in which that
+ * number is reached; the logs of older runs go when a run writes its first entry. So a job takes about three times that number
+ * at most, however often it moves. What has gone is told as `skipped`.
  */
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
@@ -28,10 +32,19 @@ export type LogEntry =
   | { kind: 'rewound'; stream: LogStream; epoch: number; offsetBytes: number }
   | { kind: 'skipped'; stream: LogStream; epoch: number; sizeBytes: number };
 
+/** KEYS: the record, the run's log, the runs. */
 const APPEND = `
 local owner = redis.call('HGET', KEYS[1], 'epoch') or '0'
 if ARGV[1] ~= owner then return 0 end
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'stream', ARGV[3], 'offset', ARGV[4], 'bytes', ARGV[5])
+if redis.call('XLEN', KEYS[2]) > 1 then return 1 end
+local epochs = redis.call('HKEYS', KEYS[3])
+table.sort(epochs, function(a, b) return tonumber(a) > tonumber(b) end)
+local kept = 0
+for _, each in ipairs(epochs) do
+  local log = KEYS[1] .. ':log:' .. each
+  if kept < tonumber(ARGV[2]) then kept = kept + redis.call('XLEN', log) else redis.call('UNLINK', log) end
+end
 return 1`;
 
 /** Appends what a run wrote; at most `LOG_ENTRY_BYTES` a call. False when the run no longer owns the job. */
@@ -41,10 +54,10 @@ export async function appendLog(
   epoch: number,
   entry: { stream: LogStream; offsetBytes: number; bytes: Buffer },
 ): Promise<boolean> {
-  const keys = [redisKeys.record(id), redisKeys.log(id, epoch)];
+  const keys = [redisKeys.record(id), redisKeys.log(id, epoch), redisKeys.runs(id)];
   const written = await redis.eval(
     APPEND,
-    2,
+    keys.length,
     ...keys,
     epoch,
     LOG_ENTRIES_KEPT,
@@ -74,8 +87,9 @@ export async function* readLog(
     const at = runs.findIndex((run) => run.epoch > after);
     const run = runs[at];
     if (run) {
-      yield* beginRun(run, end);
-      yield* readRun(redis, id, run, runs[at + 1], end, options);
+      const part = partOf(run, runs.slice(at + 1));
+      yield* beginPart(part, end);
+      yield* readPart(redis, id, part, end, options);
       after = run.epoch;
       continue;
     }
@@ -85,52 +99,60 @@ export async function* readLog(
   }
 }
 
-function* beginRun(run: RunRecord, end: Record<LogStream, number>): Generator<LogEntry> {
+/** Of what a run wrote, all that no later one has undone: from `start` on, below `cut`. */
+interface Part {
+  readonly epoch: number;
+  readonly start: Record<LogStream, number>;
+  readonly cut: Record<LogStream, number>;
+  readonly isNewest: boolean;
+}
+
+function partOf({ epoch, logStart }: RunRecord, later: readonly RunRecord[]): Part {
+  const cutOf = (stream: LogStream) => Math.min(...later.map((run) => run.logStart[stream])); // of none: infinite
+  const cut = { stdout: cutOf('stdout'), stderr: cutOf('stderr') };
+  const start = { stdout: Math.min(logStart.stdout, cut.stdout), stderr: Math.min(logStart.stderr, cut.stderr) };
+  return { epoch, start, cut, isNewest: later.length === 0 };
+}
+
+function* beginPart({ epoch, start }: Part, end: Record<LogStream, number>): Generator<LogEntry> {
   for (const stream of ['stdout', 'stderr'] as const) {
-    const start = run.logStart[stream];
-    if (start < end[stream]) yield { kind: 'rewound', stream, epoch: run.epoch, offsetBytes: start };
-    end[stream] = start;
+    const offsetBytes = start[stream];
+    if (offsetBytes < end[stream]) yield { kind: 'rewound', stream, epoch, offsetBytes };
+    if (offsetBytes > end[stream]) yield { kind: 'skipped', stream, epoch, sizeBytes: offsetBytes - end[stream] };
+    end[stream] = offsetBytes;
   }
 }
 
-async function* readRun(
+async function* readPart(
   redis: Redis,
   id: string,
-  run: RunRecord,
-  next: RunRecord | undefined,
+  part: Part,
   end: Record<LogStream, number>,
   options: { follow: boolean; signal: AbortSignal },
 ): AsyncGenerator<LogEntry> {
-  const key = redisKeys.log(id, run.epoch);
+  const key = redisKeys.log(id, part.epoch);
   let position = '0-0';
   while (!options.signal.aborted) {
-    const over = next !== undefined || !options.follow || !(await isCurrent(redis, id, run.epoch));
+    const over = !part.isNewest || !options.follow || !(await isCurrent(redis, id, part.epoch));
     const entries = over
       ? RawEntries.parse(await redis.xrangeBuffer(key, `(${position}`, '+', 'COUNT', 64))
       : (RawAnswer.parse(await redis.xreadBuffer('COUNT', 64, 'BLOCK', 500, 'STREAMS', key, position))?.[0]?.[1] ?? []);
     if (over && entries.length === 0) return;
     for (const [entryId, fields] of entries) {
       position = entryId.toString();
-      yield* emit(run, next, end, fields);
+      yield* emit(part, end, fields);
     }
   }
 }
 
-function* emit(
-  run: RunRecord,
-  next: RunRecord | undefined,
-  end: Record<LogStream, number>,
-  fields: Buffer[],
-): Generator<LogEntry> {
+function* emit({ epoch, cut }: Part, end: Record<LogStream, number>, fields: Buffer[]): Generator<LogEntry> {
   const stream: LogStream = String(fields[1]) === 'stderr' ? 'stderr' : 'stdout';
   const offsetBytes = Number(fields[3]);
-  const limit = next ? next.logStart[stream] - offsetBytes : Number.POSITIVE_INFINITY;
-  const bytes = (fields[5] ?? Buffer.alloc(0)).subarray(0, Math.max(0, limit));
+  const bytes = (fields[5] ?? Buffer.alloc(0)).subarray(0, Math.max(0, cut[stream] - offsetBytes));
   if (bytes.length === 0) return;
-  if (offsetBytes > end[stream])
-    yield { kind: 'skipped', stream, epoch: run.epoch, sizeBytes: offsetBytes - end[stream] };
+  if (offsetBytes > end[stream]) yield { kind: 'skipped', stream, epoch, sizeBytes: offsetBytes - end[stream] };
   end[stream] = offsetBytes + bytes.length;
-  yield { kind: 'text', stream, epoch: run.epoch, offsetBytes, bytes };
+  yield { kind: 'text', stream, epoch, offsetBytes, bytes };
 }
 
 async function isCurrent(redis: Redis, id: string, epoch: number): Promise<boolean> {

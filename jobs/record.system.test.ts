@@ -2,7 +2,7 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { startRedis, type TestRedis } from '../test/support/redis.ts';
 import { followEvents, lastEventId } from './events.ts';
-import { appendLog, readLog } from './log.ts';
+import { appendLog, LOG_ENTRIES_KEPT, readLog } from './log.ts';
 import { newJobId, redisKeys } from './names.ts';
 import {
   createRecords,
@@ -134,6 +134,49 @@ describe('the log', () => {
     await second.write({ state: 'running' }, { run: run(2, 8) });
     await append(2, 8, 'three\n');
     expect(await read()).toEqual(['0:one\n', '4:two\n', '8:three\n']);
+  });
+
+  it('is cut where a run began before the one in between: what that undid was undone for good', async () => {
+    for (const [epoch, logStart] of [
+      [1, 0],
+      [2, 8],
+      [3, 4],
+    ] as const) {
+      const [owner] = await OwnedRecord.claim(redis, id, epoch, 'w');
+      await owner.write({ state: 'running' }, { run: run(epoch, logStart) });
+      await append(epoch, logStart, 'abcd'.slice(epoch));
+      if (epoch === 1) await append(1, 3, '\nundone\n');
+    }
+    expect(await read()).toEqual(['0:bcd', '3:\n', '4:d']);
+  });
+
+  it('tells what is gone at the end of a run', async () => {
+    for (const [epoch, logStart] of [
+      [1, 0],
+      [2, 8],
+    ] as const) {
+      const [owner] = await OwnedRecord.claim(redis, id, epoch, 'w');
+      await owner.write({ state: 'running' }, { run: run(epoch, logStart) });
+    }
+    await append(2, 8, 'three\n');
+    expect(await read()).toEqual(['skipped', '8:three\n']);
+  });
+
+  it('is bounded over all runs: the oldest go, and a short history stays whole', async () => {
+    for (const epoch of [1, 2, 3]) {
+      const [owner] = await OwnedRecord.claim(redis, id, epoch, 'w');
+      await owner.write({ state: 'running' }, { run: run(epoch, 100 * epoch) });
+      await append(epoch, 100 * epoch, 'x');
+    }
+    const lengths = () => Promise.all([1, 2, 3, 4].map((epoch) => redis.xlen(redisKeys.log(id, epoch))));
+    expect(await lengths()).toEqual([1, 1, 1, 0]);
+    const many = redis.pipeline();
+    for (let at = 0; at < LOG_ENTRIES_KEPT; at++) many.xadd(redisKeys.log(id, 2), '*', 'bytes', '');
+    await many.exec();
+    const [owner] = await OwnedRecord.claim(redis, id, 4, 'w');
+    await owner.write({ state: 'running' }, { run: run(4, 400) });
+    await append(4, 400, 'x');
+    expect(await lengths()).toEqual([0, LOG_ENTRIES_KEPT + 1, 1, 1]);
   });
 
   it('keeps bytes that are no text, and says where Redis has dropped some', async () => {
