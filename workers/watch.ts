@@ -99,7 +99,8 @@ class Watch implements Disposable {
     this.#log('the container went away', { reason, crashes: ledger.crashes });
     if (ledger.crashes <= data.spec.crashBudget) return lease.insist(() => queued.toFront());
     const why = { code: 'crashBudget', message: crashBudgetMessage(ledger.crashes) };
-    await settle(this.#order, resultWithoutEnd(context, queued, 'failed', why));
+    const logs = await lease.insist(() => keepLogs(context, queued, this.#run, lease), untilStored(context, queued));
+    await settle(this.#order, { ...resultWithoutEnd(context, queued, 'failed', why), logs });
   }
 
   async #cancel(): Promise<void> {
