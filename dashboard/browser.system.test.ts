@@ -73,7 +73,7 @@ describe.skipIf(missing)(`in a browser${missing ? ` (skipped: ${CHROMIUM} is not
     await bar.waitFor();
     expect(await bar.getAttribute('value')).toBe('25');
     await page.evaluate('window.sameDocument = true');
-    const [owned] = await OwnedRecord.claim(stack.redis, runningId, 2, 'spot-b');
+    const [owned] = await OwnedRecord.claim(stack.redis, runningId, 2);
     const progress = { step: 'sending', doneBytes: 3, totalBytes: 4, bytesPerSecond: null, etaMs: null };
     await owned.write({ progress: JSON.stringify(progress) });
     await page.locator('progress[value="75"]').waitFor();

@@ -8,6 +8,7 @@ import {
   createRecords,
   endWithoutRun,
   FINISHED_KEPT_MS,
+  FINISHED_LOG_KEPT_MS,
   OwnedRecord,
   type RunRecord,
   readRecord,
@@ -39,19 +40,53 @@ function run(epoch: number, logStart = 0): RunRecord {
   return { ...none, epoch, worker: 'w', startedAt: epoch, endedAt: null, end: null, logStart: start };
 }
 
+function cancelled(): JobResult {
+  const nothing = { end: null, outputs: null, logs: null };
+  const reason = { code: 'cancelled', message: 'No.' };
+  const finishedAt = new Date().toISOString();
+  return { version: 1, jobId: id, outcome: 'cancelled', reason, epoch: 1, worker: '', finishedAt, ...nothing };
+}
+
 describe('ownership', () => {
   it('goes to the newest epoch, and to each epoch once', async () => {
-    const [, before] = await OwnedRecord.claim(redis, id, 2, 'w2');
+    const [, before] = await OwnedRecord.claim(redis, id, 2);
     expect(before).toMatchObject({ state: 'queued', epoch: 0, name: 'x' });
     for (const epoch of [1, 2]) {
-      await expect(OwnedRecord.claim(redis, id, epoch, 'w1')).rejects.toMatchObject({ code: 'lost' });
+      await expect(OwnedRecord.claim(redis, id, epoch)).rejects.toMatchObject({ code: 'lost' });
     }
-    expect(await readRecord(redis, id)).toMatchObject({ epoch: 2, worker: 'w2' });
+    expect(await readRecord(redis, id)).toMatchObject({ epoch: 2 });
+  });
+
+  it('makes no record of a job that was taken back', async () => {
+    const taken = newJobId('default');
+    await expect(OwnedRecord.claim(redis, taken, 1)).rejects.toMatchObject({ code: 'lost' });
+    expect(await readRecord(redis, taken)).toBeNull();
+  });
+
+  it('leaves in the record what tells of the run before', async () => {
+    const [first] = await OwnedRecord.claim(redis, id, 1);
+    await first.write({ state: 'running', worker: 'w1', aliveAt: 1000 });
+    await OwnedRecord.claim(redis, id, 2);
+    const [, before] = await OwnedRecord.claim(redis, id, 3);
+    expect(before).toMatchObject({ state: 'running', worker: 'w1', aliveAt: 1000, epoch: 2 });
+  });
+
+  it('cannot undo an end, but can write it again', async () => {
+    const [owner] = await OwnedRecord.claim(redis, id, 1);
+    const end = () => owner.write({ state: 'succeeded' }, { event: { type: 'succeeded', message: '' } });
+    await end();
+    const last = await lastEventId(redis);
+    await end();
+    for (const change of [{ state: 'frozen' }, { state: 'failed' }, { worker: 'w' }]) {
+      await expect(owner.write(change)).rejects.toMatchObject({ code: 'lost' });
+    }
+    expect(await readRecord(redis, id)).toMatchObject({ state: 'succeeded', worker: null });
+    expect(await lastEventId(redis)).toBe(last);
   });
 
   it('is asked for at every write: a run that lost the job changes nothing, no event and no log either', async () => {
-    const [stale] = await OwnedRecord.claim(redis, id, 1, 'stale');
-    await OwnedRecord.claim(redis, id, 2, 'owner');
+    const [stale] = await OwnedRecord.claim(redis, id, 1);
+    await OwnedRecord.claim(redis, id, 2);
     const before = await Promise.all([redis.hgetall(redisKeys.record(id)), lastEventId(redis)]);
     const written = stale.write({ state: 'succeeded' }, { run: run(1), event: { type: 'succeeded', message: '' } });
     await expect(written).rejects.toMatchObject({ code: 'lost' });
@@ -62,19 +97,8 @@ describe('ownership', () => {
   });
 
   it('ends with the job, when that is ended without a run', async () => {
-    const [stale] = await OwnedRecord.claim(redis, id, 1, 'stale');
-    const result: JobResult = {
-      version: 1,
-      jobId: id,
-      outcome: 'cancelled',
-      end: null,
-      reason: { code: 'cancelled', message: 'No.' },
-      epoch: 1,
-      worker: '',
-      finishedAt: new Date().toISOString(),
-      outputs: null,
-      logs: null,
-    };
+    const [stale] = await OwnedRecord.claim(redis, id, 1);
+    const result = cancelled();
     expect(await endWithoutRun(redis, result)).toBe('cancelled');
     await expect(stale.write({ state: 'running' })).rejects.toMatchObject({ code: 'lost' });
     expect(await endWithoutRun(redis, { ...result, outcome: 'failed' })).toBe('cancelled');
@@ -84,7 +108,7 @@ describe('ownership', () => {
 
 it('changes fields, history and events in one step, and null removes a field', async () => {
   const after = await lastEventId(redis);
-  const [owner] = await OwnedRecord.claim(redis, id, 1, 'w');
+  const [owner] = await OwnedRecord.claim(redis, id, 1);
   await owner.write(
     { state: 'running', progress: null, checkpoint: 'c1' },
     { run: run(1), event: { type: 'started', worker: 'w' } },
@@ -101,7 +125,7 @@ it('changes fields, history and events in one step, and null removes a field', a
 });
 
 it('lets what Redis holds of a job expire once that has ended, and not before', async () => {
-  const [owner] = await OwnedRecord.claim(redis, id, 1, 'w');
+  const [owner] = await OwnedRecord.claim(redis, id, 1);
   await owner.write({ state: 'running' }, { run: run(1) });
   await appendLog(redis, id, 1, { stream: 'stdout', offsetBytes: 0, bytes: Buffer.from('x') });
   const keys = [redisKeys.record(id), redisKeys.runs(id), redisKeys.log(id, 1)];
@@ -112,6 +136,21 @@ it('lets what Redis holds of a job expire once that has ended, and not before', 
     expect(expiryMs).toBeGreaterThan(0);
     expect(expiryMs).toBeLessThanOrEqual(FINISHED_KEPT_MS);
   }
+});
+
+it('keeps a log for as long as the record where the store does not have it', async () => {
+  const kept = { key: 'k', sizeBytes: 1 };
+  const keptMs = async (logs: JobResult['logs']) => {
+    const [owner] = await OwnedRecord.claim(redis, id, 1);
+    await owner.write({ state: 'running' }, { run: run(1) });
+    await appendLog(redis, id, 1, { stream: 'stdout', offsetBytes: 0, bytes: Buffer.from('x') });
+    await owner.write({ state: 'cancelled', result: JSON.stringify({ ...cancelled(), logs }) });
+    return redis.pttl(redisKeys.log(id, 1));
+  };
+  expect(await keptMs(null)).toBeGreaterThan(FINISHED_LOG_KEPT_MS);
+  id = newJobId('default');
+  await createRecords(redis, [{ id, name: 'x' }]);
+  expect(await keptMs({ stdout: kept, stderr: kept })).toBeLessThanOrEqual(FINISHED_LOG_KEPT_MS);
 });
 
 describe('the log', () => {
@@ -126,11 +165,11 @@ describe('the log', () => {
     appendLog(redis, id, epoch, { stream: 'stdout', offsetBytes, bytes: Buffer.from(text) });
 
   it('has every byte once over runs: what was undone is cut at the next run', async () => {
-    const [first] = await OwnedRecord.claim(redis, id, 1, 'w1');
+    const [first] = await OwnedRecord.claim(redis, id, 1);
     await first.write({ state: 'running' }, { run: run(1) });
     await append(1, 0, 'one\n');
     await append(1, 4, 'two\nundone\n');
-    const [second] = await OwnedRecord.claim(redis, id, 2, 'w2');
+    const [second] = await OwnedRecord.claim(redis, id, 2);
     await second.write({ state: 'running' }, { run: run(2, 8) });
     await append(2, 8, 'three\n');
     expect(await read()).toEqual(['0:one\n', '4:two\n', '8:three\n']);
@@ -142,7 +181,7 @@ describe('the log', () => {
       [2, 8],
       [3, 4],
     ] as const) {
-      const [owner] = await OwnedRecord.claim(redis, id, epoch, 'w');
+      const [owner] = await OwnedRecord.claim(redis, id, epoch);
       await owner.write({ state: 'running' }, { run: run(epoch, logStart) });
       await append(epoch, logStart, 'abcd'.slice(epoch));
       if (epoch === 1) await append(1, 3, '\nundone\n');
@@ -155,7 +194,7 @@ describe('the log', () => {
       [1, 0],
       [2, 8],
     ] as const) {
-      const [owner] = await OwnedRecord.claim(redis, id, epoch, 'w');
+      const [owner] = await OwnedRecord.claim(redis, id, epoch);
       await owner.write({ state: 'running' }, { run: run(epoch, logStart) });
     }
     await append(2, 8, 'three\n');
@@ -164,7 +203,7 @@ describe('the log', () => {
 
   it('is bounded over all runs: the oldest go, and a short history stays whole', async () => {
     for (const epoch of [1, 2, 3]) {
-      const [owner] = await OwnedRecord.claim(redis, id, epoch, 'w');
+      const [owner] = await OwnedRecord.claim(redis, id, epoch);
       await owner.write({ state: 'running' }, { run: run(epoch, 100 * epoch) });
       await append(epoch, 100 * epoch, 'x');
     }
@@ -173,14 +212,14 @@ describe('the log', () => {
     const many = redis.pipeline();
     for (let at = 0; at < LOG_ENTRIES_KEPT; at++) many.xadd(redisKeys.log(id, 2), '*', 'bytes', '');
     await many.exec();
-    const [owner] = await OwnedRecord.claim(redis, id, 4, 'w');
+    const [owner] = await OwnedRecord.claim(redis, id, 4);
     await owner.write({ state: 'running' }, { run: run(4, 400) });
     await append(4, 400, 'x');
     expect(await lengths()).toEqual([0, LOG_ENTRIES_KEPT + 1, 1, 1]);
   });
 
   it('keeps bytes that are no text, and says where Redis has dropped some', async () => {
-    const [owner] = await OwnedRecord.claim(redis, id, 1, 'w');
+    const [owner] = await OwnedRecord.claim(redis, id, 1);
     await owner.write({ state: 'running' }, { run: run(1) });
     const bytes = Buffer.from([0xff, 0x00, 0xfe]);
     await appendLog(redis, id, 1, { stream: 'stdout', offsetBytes: 100, bytes });

@@ -102,14 +102,20 @@ export type RecordChange = Partial<Record<Exclude<keyof z.input<typeof JobRecord
 
 /** How long record and runs of a finished job are kept. */
 export const FINISHED_KEPT_MS = 7 * 24 * 3_600_000;
-/** How long Redis keeps the log of a finished job, for those who still read it there; the store has it for longer. */
+/** How long Redis keeps the log of a finished job that the store has, for those who still read it in Redis. */
 export const FINISHED_LOG_KEPT_MS = 3_600_000;
 
-/** Lua: lets what Redis holds of a job expire; for scripts whose KEYS are the record, the runs, the events. */
+/**
+ * Lua: lets what Redis holds of a job expire; for scripts whose KEYS are the record, the runs, the events. A log that its
+ * result does not name is nowhere else, and stays as long as the record.
+ */
 const EXPIRE = `
 local function expire()
+  local result = redis.call('HGET', KEYS[1], 'result')
+  local stored = result and cjson.decode(result).logs ~= cjson.null
+  local logKeptMs = stored and ${FINISHED_LOG_KEPT_MS} or ${FINISHED_KEPT_MS}
   for _, epoch in ipairs(redis.call('HKEYS', KEYS[2])) do
-    redis.call('PEXPIRE', KEYS[1] .. ':log:' .. epoch, ${FINISHED_LOG_KEPT_MS})
+    redis.call('PEXPIRE', KEYS[1] .. ':log:' .. epoch, logKeptMs)
   end
   redis.call('PEXPIRE', KEYS[1], ${FINISHED_KEPT_MS})
   redis.call('PEXPIRE', KEYS[2], ${FINISHED_KEPT_MS})
@@ -117,16 +123,25 @@ end
 local function isFinal(state) return state == 'succeeded' or state == 'failed' or state == 'cancelled' end`;
 
 const CLAIM = `
+if redis.call('HEXISTS', KEYS[1], 'state') == 0 then return false end
 local owner = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0')
 if tonumber(ARGV[1]) <= owner then return false end
 local before = redis.call('HGETALL', KEYS[1])
-redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'worker', ARGV[2], 'aliveAt', ARGV[3])
+redis.call('HSET', KEYS[1], 'epoch', ARGV[1])
 return before`;
 
+/** An end is for good. The run that wrote it may write it again, for it may not have got the answer. */
 const WRITE = `${EXPIRE}
 local owner = redis.call('HGET', KEYS[1], 'epoch') or '0'
 if ARGV[1] ~= owner then return 0 end
 local at = 5
+local state = redis.call('HGET', KEYS[1], 'state')
+if isFinal(state) then
+  for i = at, #ARGV, 2 do
+    if ARGV[i] == 'state' and ARGV[i + 1] == state then return 1 end
+  end
+  return 0
+end
 for i = 1, tonumber(ARGV[4]) do
   if ARGV[at + 1] == '' then redis.call('HDEL', KEYS[1], ARGV[at]) else redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1]) end
   at = at + 2
@@ -218,18 +233,19 @@ export class OwnedRecord {
   }
 
   /**
-   * Makes `epoch` the owner and returns the record as the run before left it. Throws `FloeError` `lost` when this or a
-   * newer epoch has claimed the job already.
+   * Makes `epoch` the owner and returns the record as the run before left it; all else in it stays, so that whoever claims
+   * next still finds how that run ended. Throws `FloeError` `lost` when this or a newer epoch has claimed the job
+   * already, and when there is no such job.
    */
-  static async claim(redis: Redis, id: string, epoch: number, worker: string): Promise<[OwnedRecord, JobRecord]> {
-    const before = await redis.eval(CLAIM, 1, redisKeys.record(id), epoch, worker, Date.now());
+  static async claim(redis: Redis, id: string, epoch: number): Promise<[OwnedRecord, JobRecord]> {
+    const before = await redis.eval(CLAIM, 1, redisKeys.record(id), epoch);
     if (!Array.isArray(before)) throw lost(id, epoch);
     return [new OwnedRecord(redis, id, epoch), JobRecord.parse(pairs(before))];
   }
 
   /**
    * Changes fields, an entry of the history (this run's, or that of the run before, which vanished) and the event
-   * stream, in one step. Throws `lost` after a newer claim.
+   * stream, in one step. Throws `lost` after a newer claim, and after the job's end.
    */
   async write(
     change: RecordChange,

@@ -49,7 +49,7 @@ describe('cancel', () => {
 
   it('shuts out a run that does not know yet that it gave the job back', async () => {
     const id = await producer.floe.submit({ command: ['x'] });
-    const [stale] = await OwnedRecord.claim(producer.client, id, 1, 'stale');
+    const [stale] = await OwnedRecord.claim(producer.client, id, 1);
     await stale.write({ state: 'frozen' });
     expect(await producer.floe.cancel(id)).toBe('cancelled');
     await expect(stale.write({ state: 'running' })).rejects.toMatchObject({ code: 'lost' });
@@ -138,7 +138,7 @@ describe('a job that runs', () => {
   it('has a checkpoint taken on request, and says why not', async () => {
     const id = await producer.floe.submit({ command: ['x'] });
     await expect(producer.floe.checkpoint(id)).rejects.toMatchObject({ code: 'conflict' });
-    const [run] = await OwnedRecord.claim(producer.client, id, 1, 'w');
+    const [run] = await OwnedRecord.claim(producer.client, id, 1);
     await run.write({ state: 'running' });
     const requested = async () => {
       while (!(await producer.client.hget(`{floe}:job:${id}`, 'checkpointRequestedAt'))) await producer.client.ping();

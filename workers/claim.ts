@@ -94,18 +94,21 @@ export function crashBudgetMessage(crashes: number): string {
 
 async function own(context: WorkerContext, queued: QueuedJob, lease: Lease): Promise<[OwnedRecord, JobRecord] | null> {
   try {
-    return await lease.insist(() => OwnedRecord.claim(context.redis, queued.id, queued.epoch, context.worker));
+    return await lease.insist(() => OwnedRecord.claim(context.redis, queued.id, queued.epoch));
   } catch (error) {
     if (!lease.signal.aborted && error instanceof FloeError && error.code === 'lost') return null;
     throw error;
   }
 }
 
-/** The run before, if the record says that it was at work: had it ended in any other way, it would have said so. */
+/**
+ * The newest run, if the record says that it was at work: had it ended in any other way, it would have said so. Claims that
+ * failed may have come since, so its epoch need not be the record's.
+ */
 async function findCrash(context: WorkerContext, id: string, before: JobRecord, lease: Lease): Promise<Crash | null> {
   if (before.epoch === 0 || !['running', 'freezing', 'thawing'].includes(before.state)) return null;
   const runs = await lease.insist(() => readRuns(context.redis, id));
-  const run = runs.find((each) => each.epoch === before.epoch && each.end === null);
+  const run = runs.findLast((each) => each.epoch <= before.epoch && each.end === null);
   return run ? closeCrashed(run, before) : { run: null, lostMs: 0 };
 }
 

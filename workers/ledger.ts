@@ -94,7 +94,7 @@ export class Ledger {
     this.#lostMs += crash.lostMs;
     const { run, lostMs } = crash;
     const event = { type: 'crashed', worker: run?.worker ?? this.#before.worker ?? '', lostMs };
-    const change = { state, crashes: this.#crashes, lostMs: this.#lostMs, progress: null };
+    const change = { ...RELEASED, state, crashes: this.#crashes, lostMs: this.#lostMs };
     await this.#write(change, run ? { run, event } : { event });
   }
 
@@ -104,7 +104,7 @@ export class Ledger {
   }
 
   async beginning(state: 'thawing' | 'running'): Promise<void> {
-    await this.#write({ state, worker: this.#worker });
+    await this.#write({ state, worker: this.#worker, aliveAt: Date.now() });
   }
 
   async passedOver(checkpoint: string, message: string): Promise<void> {

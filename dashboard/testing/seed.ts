@@ -40,7 +40,7 @@ export async function seedRun(
   change: RecordChange,
   event?: Record<string, unknown> & { type: string },
 ): Promise<void> {
-  const [owned] = await OwnedRecord.claim(redis, id, run.epoch, run.worker);
+  const [owned] = await OwnedRecord.claim(redis, id, run.epoch);
   const whole: RunRecord = {
     startedAt: Date.now(),
     endedAt: null,
@@ -55,7 +55,7 @@ export async function seedRun(
     lostMs: 0,
     ...run,
   };
-  await owned.write(change, { run: whole, ...(event ? { event } : {}) });
+  await owned.write({ worker: run.worker, ...change }, { run: whole, ...(event ? { event } : {}) });
 }
 
 export async function seedLog(redis: Redis, id: string, epoch: number, text: string): Promise<void> {

@@ -63,9 +63,9 @@ async function runJob(
 ): Promise<void> {
   const id = job.id ?? '';
   const epoch = job.attemptsStarted;
-  const [record] = await OwnedRecord.claim(redis, id, epoch, worker);
+  const [record] = await OwnedRecord.claim(redis, id, epoch);
   const run = newRun(epoch, worker);
-  await record.write({ state: 'running' }, { run, event: { type: 'started', worker } });
+  await record.write({ state: 'running', worker }, { run, event: { type: 'started', worker } });
   const logs: Record<LogStream, string> = { stdout: '', stderr: '' };
   await using store = await openStore(options.store);
   await options.run({
