@@ -56,6 +56,11 @@ export class Ledger {
     });
   }
 
+  /** How often its program had failed by itself before this run. */
+  get failures(): number {
+    return this.#before.failures;
+  }
+
   get crashes(): number {
     return this.#crashes;
   }

@@ -26,9 +26,12 @@ export class QueuedJob {
     return this.#job.data;
   }
 
-  /** Whether the program may fail by itself now and be started again. */
-  get mayFailAgain(): boolean {
-    return this.#job.attemptsMade + 1 < (this.#job.opts.attempts ?? 1);
+  /**
+   * Whether the program may fail by itself now and be started again. `failures`: how often it has, as its record says. The
+   * queue does not know of one whose worker died between the two.
+   */
+  mayFailAgain(failures: number): boolean {
+    return Math.max(this.#job.attemptsMade, failures) + 1 < (this.#job.opts.attempts ?? 1);
   }
 
   /** Renews the lock. False when it is no longer ours. */
@@ -36,12 +39,17 @@ export class QueuedJob {
     return (await this.#job.extendLock(this.token, durationMs)) === 1;
   }
 
+  /** From now on it comes back in front of every waiting job: by `toFront` and `toLater`, and when this worker dies. */
+  async keepInFront(): Promise<void> {
+    await this.#job.changePriority({ priority: 0 });
+  }
+
   /**
    * Back to the queue, in front of every waiting job, costing no attempt. `moveToWait` by itself would put it in front of its own
    * priority only, and wake no idle worker; priority 0 is BullMQ's way to say "before all priorities".
    */
   async toFront(): Promise<void> {
-    await this.#job.changePriority({ priority: 0 });
+    await this.keepInFront();
     await this.#move(() => this.#job.moveToWait(this.token));
   }
 

@@ -139,6 +139,7 @@ export class Stint {
     }
     await using run = beginning.run;
     await ledger.began(run, beginning.thaw, beginning.passedOver);
+    await lease.insist(() => this.#queued.keepInFront());
     this.#log(beginning.thaw ? 'thawed' : 'started', { checkpoint: beginning.thaw?.checkpoint.id });
     await watchProgram({ ...ending, data, wishes: this.#wishes }, run);
   }

@@ -82,7 +82,8 @@ class Watch implements Disposable {
     const { context, queued, ledger, data, lease } = this.#order;
     if (end.kind === 'lost') return this.#containerLost(end.reason);
     const result = resultOfEnd(context, queued, end);
-    if (result.outcome === 'succeeded' || !queued.mayFailAgain) return this.#conclude(result, { outputs: true });
+    const isLast = result.outcome === 'succeeded' || !queued.mayFailAgain(ledger.failures);
+    if (isLast) return this.#conclude(result, { outputs: true });
     const message = describeEnd(result);
     await this.#shipper.finish();
     await ledger.attemptFailed(message);
