@@ -23,6 +23,7 @@ import type { Notice } from './notices/source.ts';
 import { QueuedJob } from './queuedJob.ts';
 import { resultWithoutEnd } from './result.ts';
 import { report, settle } from './settle.ts';
+import { LONGEST_TIMER_MS } from './timer.ts';
 import type { Freezable } from './triage.ts';
 import { watchProgram } from './watch.ts';
 import { Wishes } from './wishes.ts';
@@ -42,6 +43,7 @@ export class Stint {
   readonly #queued: QueuedJob;
   readonly #wishes = new Wishes();
   #lease: Lease | undefined;
+  #isKilled = false;
   #ledger: Ledger | undefined;
   #memoryLimitBytes: number | undefined;
   #seenCheckpointRequest = 0;
@@ -68,6 +70,7 @@ export class Stint {
 
   /** Kills the container and writes nothing more: the job is taken up again when its lock has expired. */
   kill(): void {
+    this.#isKilled = true;
     this.#lease?.abandon('This worker was told to end at once.');
   }
 
@@ -89,6 +92,7 @@ export class Stint {
     try {
       using lease = await Lease.open((durationMs) => this.#renewLock(durationMs), this.#context.leaseTerms);
       this.#lease = lease;
+      if (this.#isKilled) this.kill();
       lease.signal.addEventListener('abort', () => this.#wishes.set({}));
       await this.#follow(await claimJob(this.#context, this.#queued, lease), lease);
     } catch (error) {
@@ -125,7 +129,7 @@ export class Stint {
     const ending = { context: this.#context, queued: this.#queued, lease, ledger };
     this.#ledger = ledger;
     this.#memoryLimitBytes = data.spec.resources.memoryBytes;
-    this.#seenCheckpointRequest = before.checkpointRequestedAt ?? 0;
+    this.#seenCheckpointRequest = Math.max(this.#seenCheckpointRequest, before.checkpointRequestedAt ?? 0);
     const signal = AbortSignal.any([lease.signal, this.#wishes.leaveWanted]);
     const beginning = await begin({ ...ending, data, history, signal }).catch((error: unknown) => {
       if (lease.signal.aborted || !this.#wishes.leaveWanted.aborted) throw error;
@@ -174,7 +178,8 @@ export class Stint {
     const leftMs = deadlineAt - Date.now();
     const marginMs = Math.min(leftMs * DEADLINE_MARGIN.share, DEADLINE_MARGIN.longestMs);
     clearTimeout(this.#deadlineTimer);
-    this.#deadlineTimer = setTimeout(() => this.#wishes.set({ deadlinePassed: true }), Math.max(0, leftMs - marginMs));
+    const delayMs = Math.min(Math.max(0, leftMs - marginMs), LONGEST_TIMER_MS);
+    this.#deadlineTimer = setTimeout(() => this.#wishes.set({ deadlinePassed: true }), delayMs);
   }
 
   async #failed(error: unknown): Promise<void> {
