@@ -51,13 +51,18 @@ export async function* followEvents(
 ): AsyncGenerator<JobEvent> {
   let after = options.after ?? (await lastEventId(redis));
   while (!options.signal.aborted) {
-    const answer = Answer.parse(await redis.xread('COUNT', 100, 'BLOCK', 1000, 'STREAMS', redisKeys.events, after));
-    for (const [id, [, text]] of answer?.[0]?.[1] ?? []) {
-      after = id;
-      const event = JobEvent.safeParse(JSON.parse(text));
-      if (event.success) yield event.data;
-    }
+    const next = await readEvents(redis, after);
+    after = next.after;
+    yield* next.events;
   }
+}
+
+/** The events after the entry `after`, and where to read on. Waits up to a second for one; resolves to none then. */
+export async function readEvents(redis: Redis, after: string): Promise<{ events: JobEvent[]; after: string }> {
+  const answer = Answer.parse(await redis.xread('COUNT', 100, 'BLOCK', 1000, 'STREAMS', redisKeys.events, after));
+  const entries = answer?.[0]?.[1] ?? [];
+  const events = entries.flatMap(([, [, text]]) => JobEvent.safeParse(JSON.parse(text)).data ?? []);
+  return { events, after: entries.at(-1)?.[0] ?? after };
 }
 
 /** The id of the newest event, to begin following there. */

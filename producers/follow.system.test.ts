@@ -157,6 +157,24 @@ describe('a job that runs', () => {
       { event: { type: 'freezeFailed', worker: 'w', code: 'cannotFreeze', message: 'It uses io_uring.' } },
     );
     await expect(refused).rejects.toMatchObject({ code: 'cannotFreeze', message: expect.stringContaining('io_uring') });
+    const vain = producer.floe.checkpoint(id);
+    vain.catch(() => undefined);
+    await requested();
+    await run.write({}, { event: { type: 'crashed', worker: 'w', lostMs: 0 } });
+    await expect(vain).rejects.toMatchObject({ code: 'conflict' });
+  });
+
+  it('hears of an end whose event was pushed out before it was read', async () => {
+    const id = await producer.floe.submit({ command: ['x'] });
+    const waiting = producer.floe.waitUntilFinished(id);
+    const isFollowing = async () => /cmd=xread/.test(String(await producer.client.client('LIST')));
+    while (!(await isFollowing())) await producer.client.ping();
+    const [run] = await OwnedRecord.claim(producer.client, id, 1);
+    const now = new Date().toISOString();
+    const nothing = { end: null, reason: null, outputs: null, logs: null };
+    const result = { version: 1, jobId: id, outcome: 'failed', epoch: 1, worker: 'w', finishedAt: now, ...nothing };
+    await run.write({ state: 'failed', result: JSON.stringify(result) }); // and no event
+    expect(await waiting).toMatchObject({ outcome: 'failed' });
   });
 
   it('tells its events in order', async () => {

@@ -1,7 +1,7 @@
 /** Waiting for what happens to jobs. */
 import type { Redis } from 'ioredis';
 import { FloeError } from '../jobs/errors.ts';
-import { followEvents, type JobEvent, lastEventId } from '../jobs/events.ts';
+import { followEvents, type JobEvent, lastEventId, readEvents } from '../jobs/events.ts';
 import { sendRequest } from '../jobs/fleet.ts';
 import { storeKeys } from '../jobs/names.ts';
 import { JobResult } from '../jobs/result.ts';
@@ -41,10 +41,14 @@ export async function waitForResult(connections: Connections, id: string, signal
 }
 
 async function waitForEnd(redis: Redis, id: string, signal: AbortSignal, after: string): Promise<void> {
-  for await (const event of followEvents(redis, { signal, after })) {
-    if (event.jobId === id && isEnd(event)) return;
+  for (let position = after; ; ) {
+    signal.throwIfAborted();
+    const { events, after: next } = await readEvents(redis, position);
+    if (events.some((event) => event.jobId === id && isEnd(event))) return;
+    // The stream is capped: the event may have been pushed out before it was read.
+    if (events.length === 0 && isFinal((await requireRecord(redis, id)).state)) return;
+    position = next;
   }
-  signal.throwIfAborted();
 }
 
 function isEnd(event: JobEvent): boolean {
@@ -63,7 +67,7 @@ export interface CommittedCheckpoint {
   readonly bytesSent: number;
 }
 
-/** Asks the job's worker for a checkpoint and resolves once one is committed. */
+/** Asks the job's worker for a checkpoint and resolves once one is committed. The next run does not know of the request. */
 export async function requestCheckpoint(
   connections: Connections,
   id: string,
@@ -80,6 +84,9 @@ export async function requestCheckpoint(
     }
     if (event.type === 'freezeFailed') throw freezeFailed(id, event.message);
     if (isEnd(event)) throw notRunning(id, event.type);
+    if (event.type === 'crashed' || event.type === 'stopped' || event.type === 'attemptFailed') {
+      throw notRunning(id, 'not running any more');
+    }
   }
   signal.throwIfAborted();
   throw new FloeError('internal', `The events of ${id} ended by themselves.`, 'Ask for the checkpoint again.');
