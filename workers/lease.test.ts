@@ -1,4 +1,5 @@
 import { expect, test, vi } from 'vitest';
+import { ZodError, z } from 'zod';
 import { FloeError } from '../jobs/index.ts';
 import { Lease } from './lease.ts';
 
@@ -68,6 +69,7 @@ test('insisting repeats what fails, but not what is final, and ends with the lea
   expect(await lease.insist(work)).toBe(3);
   const final = new FloeError('conflict', 'no', 'none');
   await expect(lease.insist(() => Promise.reject(final))).rejects.toBe(final);
+  await expect(lease.insist(async () => z.string().parse(1))).rejects.toBeInstanceOf(ZodError);
   const hanging = lease.insist(() => new Promise(() => undefined));
   lease.abandon('told to end');
   await expect(hanging).rejects.toMatchObject({ code: 'lost', message: 'told to end' });

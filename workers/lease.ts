@@ -13,6 +13,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import pRetry from 'p-retry';
+import { ZodError } from 'zod';
 import type { RenewLease } from '../freezer/runtime.ts';
 import { FloeError } from '../jobs/index.ts';
 import { unlessAborted } from './unlessAborted.ts';
@@ -74,11 +75,11 @@ export class Lease implements Disposable {
   /**
    * Repeats work on Redis or the store until it is done. Rejects with the lease's `lost` or the reason of `signal`, even
    * when the work hangs, and with an error for which `isFinal` says that trying again is of no use (default: every
-   * `FloeError`). `onFailure` hears of each failure that is followed by another try.
+   * `FloeError`, and what is not of its schema). `onFailure` hears of each failure that is followed by another try.
    */
   async insist<T>(work: () => Promise<T>, options: InsistOptions = {}): Promise<T> {
     const signal = options.signal ? AbortSignal.any([this.signal, options.signal]) : this.signal;
-    const isFinal = options.isFinal ?? isFloeError;
+    const isFinal = options.isFinal ?? isFinalByDefault;
     const done = pRetry(work, {
       retries: Number.POSITIVE_INFINITY,
       minTimeout: 100,
@@ -134,6 +135,6 @@ export class Lease implements Disposable {
   }
 }
 
-function isFloeError(error: Error): boolean {
-  return error instanceof FloeError;
+function isFinalByDefault(error: Error): boolean {
+  return error instanceof FloeError || error instanceof ZodError;
 }
