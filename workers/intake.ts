@@ -37,6 +37,7 @@ export class Intake {
   readonly #slots: Slots;
   readonly #stopped = new AbortController();
   readonly #waits = new Map<Worker, Promise<void>>();
+  #taking: Promise<boolean> = Promise.resolve(false);
 
   constructor(options: IntakeOptions) {
     this.#options = options;
@@ -54,7 +55,7 @@ export class Intake {
   async stop(): Promise<void> {
     this.#stopped.abort();
     await Promise.all(this.#queues.map((queue) => queue.pause(true)));
-    await Promise.all(this.#waits.values());
+    await Promise.all([this.#taking, ...this.#waits.values()]);
   }
 
   /** Closes the connections; for after `stop` and the end of every job. */
@@ -66,7 +67,9 @@ export class Intake {
     const { signal } = this.#stopped;
     while (!signal.aborted) {
       await this.#slots.whenFree();
-      if (signal.aborted || (await this.#takeFirst())) continue;
+      if (signal.aborted) return;
+      this.#taking = this.#takeFirst();
+      if ((await this.#taking) || signal.aborted) continue;
       for (const queue of this.#queues) this.#waitAt(queue);
       await Promise.race(this.#waits.values());
     }
@@ -75,6 +78,7 @@ export class Intake {
   /** Whether one of the pools had a job at once. */
   async #takeFirst(): Promise<boolean> {
     for (const queue of this.#queues) {
+      if (this.#stopped.signal.aborted) return false;
       if (!this.#waits.has(queue) && (await this.#fetch(queue, false))) return true;
     }
     return false;
