@@ -2,7 +2,7 @@
  * Sends what a run writes to Redis as it is written, in order. The log files only grow, and are their own buffer: one chunk
  * of each stream is in memory at any time, however far Redis is behind.
  */
-import { watch } from 'node:fs';
+import { type FSWatcher, watch } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import type { Redis } from 'ioredis';
 import type { Run } from '../freezer/runtime.ts';
@@ -62,7 +62,7 @@ export class LogShipper {
   }
 }
 
-/** How long a change that inotify does not tell (some network file systems) stays unseen. */
+/** How long a change that inotify does not tell (some network file systems, no watch left) stays unseen. */
 const LOOK_ANYWAY_MS = 1000;
 
 /** Waits for a file to change, without missing a change that comes between two waits. */
@@ -74,7 +74,7 @@ class Changes implements Disposable {
   constructor(path: string, signal: AbortSignal) {
     this.#signal = signal;
     const notify = () => this.#changed.resolve();
-    this.#watcher = watch(path, notify);
+    this.#watcher = watchIfPossible(path, notify);
     signal.addEventListener('abort', notify, { once: true });
   }
 
@@ -89,7 +89,16 @@ class Changes implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#watcher.close();
+    this.#watcher?.close();
+  }
+}
+
+/** Null when inotify has no watch left (ENOSPC, EMFILE): then the look at every second is all there is. */
+function watchIfPossible(path: string, onChange: () => void): FSWatcher | null {
+  try {
+    return watch(path, onChange).on('error', onChange);
+  } catch {
+    return null;
   }
 }
 
