@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { sendRequest } from '../jobs/index.ts';
+import { redisKeys, sendRequest } from '../jobs/index.ts';
 import { Stack } from './testing/stack.ts';
 
 let stack: Stack;
@@ -56,6 +56,13 @@ describe('a job on one worker', () => {
     expect(await stack.keptLog(id)).toBe(''); // no attempt saw the file of the one before
     const types = await stack.eventTypes(id);
     expect(types.filter((type) => type === 'attemptFailed')).toHaveLength(2);
+  });
+
+  test('has no attempt more than that when a worker dies before the queue has heard of a failure', async () => {
+    const id = await stack.submit({ command: ['false'], attempts: 2, backoffMs: 50 });
+    await stack.redis.hset(redisKeys.record(id), { failures: 1 });
+    await stack.worker('one');
+    expect(await stack.until(id, { state: 'failed' })).toMatchObject({ failures: 2 });
   });
 
   test('that runs too long is ended and says so', async () => {
@@ -178,7 +185,7 @@ describe('a move', () => {
   test('wakes a worker that was idle, and an attempt that fails after it waits its turn', async () => {
     const one = await stack.worker('one');
     const id = await stack.submit({ command: ['sh', '-c', 'sleep 3; exit 1'], attempts: 2, backoffMs: 0 });
-    await stack.until(id, { state: 'running' });
+    await expect.poll(async () => (await stack.runs(id)).length).toBe(1);
     await stack.worker('two');
     one.notify(DRAIN);
     await expect.poll(async () => (await stack.runs(id)).length, { timeout: 30_000 }).toBe(2);
