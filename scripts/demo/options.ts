@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util';
 
 export const USAGE = `npm run demo [-- OPTIONS]
 
-  --size-mib N        how much xz has to compress (default 200, about three minutes; smaller is quicker)
+  --size-mib N        how much xz has to compress (default 200, about four minutes; smaller is quicker)
   --interruptions N   how often the machine that has the jobs is taken away (default 3)
   --keep              leave everything running at the end, with the dashboard, until Ctrl-C
   --help
