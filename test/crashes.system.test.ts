@@ -2,10 +2,9 @@
  * Workers killed by `kill -9` at the worst moments: in the middle of a dump, of an upload, of a thaw. Another worker goes on
  * from the last committed checkpoint, and nothing of the dead one is left. (Between checkpoints: workers/recovery.system.test.ts.)
  */
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
-import { type Ceph, startCeph } from '../store/testing/ceph.ts';
-import { Cluster } from './support/cluster.ts';
-import { type Gate, type GateRequest, startGate } from './support/gate.ts';
+import { beforeEach, expect, test, vi } from 'vitest';
+import type { GateRequest } from './support/gate.ts';
+import { useGatedCluster } from './support/gatedCluster.ts';
 import { type RunningProcess, stillRunning } from './support/processes.ts';
 import { undisturbed } from './support/undisturbed.ts';
 import type { WorkerProcess } from './support/workerProcess.ts';
@@ -13,27 +12,14 @@ import type { WorkerProcess } from './support/workerProcess.ts';
 const WORDS = ['8', '180', 'tree', '--seed', '21'];
 const isPack = ({ key }: GateRequest) => key.includes('/packs/');
 
-let ceph: Ceph;
-beforeAll(async () => {
-  ceph = await startCeph();
-});
-afterAll(() => ceph?.[Symbol.asyncDispose]());
-
-let stack: AsyncDisposableStack;
-let cluster: Cluster;
-let gate: Gate;
+const on = useGatedCluster();
 let one: WorkerProcess;
 beforeEach(async () => {
-  stack = new AsyncDisposableStack();
-  gate = stack.use(await startGate(ceph));
-  const storeUrl = gate.storeUrl(await ceph.createBucket());
-  cluster = stack.use(await Cluster.open({ storeUrl, environment: ceph.environment }));
-  one = await cluster.worker('one');
+  one = await on.cluster.worker('one');
 });
-afterEach(() => stack.disposeAsync());
 
 function submit(everyMs: number): Promise<string> {
-  return cluster.submitProgram('memory', [...WORDS, '--pace-ms', '40'], { checkpoint: { everyMs }, attempts: 2 });
+  return on.cluster.submitProgram('memory', [...WORDS, '--pace-ms', '40'], { checkpoint: { everyMs }, attempts: 2 });
 }
 
 /** The worker vanishes, and everything that it started with it. */
@@ -48,8 +34,8 @@ async function crash(worker: WorkerProcess): Promise<void> {
 }
 
 async function expectUndisturbed(id: string): Promise<void> {
-  expect(await cluster.log(id)).toBe((await undisturbed(WORDS)).stdout);
-  expect(await cluster.attemptsMade(id)).toBe(1);
+  expect(await on.cluster.log(id)).toBe((await undisturbed(WORDS)).stdout);
+  expect(await on.cluster.attemptsMade(id)).toBe(1);
 }
 
 /** CRIU while it dumps; the `--tree` is that of the job. */
@@ -57,7 +43,7 @@ const isDump = ({ command }: RunningProcess) => command.includes('dump') && comm
 
 test('in the middle of a dump', async () => {
   const id = await submit(700);
-  await cluster.untilEvent(id, 'checkpointed');
+  await on.cluster.untilEvent(id, 'checkpointed');
   const criu = await vi.waitFor(
     async () => {
       const found = (await one.processes()).find(isDump);
@@ -67,12 +53,12 @@ test('in the middle of a dump', async () => {
     },
     { timeout: 60_000, interval: 5 },
   );
-  const atStop = await cluster.floe.get(id);
+  const atStop = await on.cluster.floe.get(id);
   expect(atStop.state).toBe('freezing');
   expect(await stillRunning([criu])).toEqual([criu]);
   await crash(one);
-  await cluster.worker('two');
-  const { runs, lostMs } = await cluster.until(id, { state: 'succeeded', crashes: 1, failures: 0 });
+  await on.cluster.worker('two');
+  const { runs, lostMs } = await on.cluster.until(id, { state: 'succeeded', crashes: 1, failures: 0 });
   expect(runs.map(({ worker, end }) => `${worker} ${end}`)).toEqual(['one crashed', 'two finished']);
   expect(runs[1]?.thawedFrom).toBe(atStop.checkpoint);
   expect(lostMs).toBe(runs[0]?.lostMs);
@@ -81,14 +67,14 @@ test('in the middle of a dump', async () => {
 
 test('in the middle of an upload', async () => {
   const id = await submit(700);
-  await cluster.untilEvent(id, 'checkpointed');
-  const held = gate.treat('hold', (request) => request.method === 'PUT' && isPack(request));
+  await on.cluster.untilEvent(id, 'checkpointed');
+  const held = on.gate.treat('hold', (request) => request.method === 'PUT' && isPack(request));
   await held;
-  const { checkpoint } = await cluster.floe.get(id);
+  const { checkpoint } = await on.cluster.floe.get(id);
   await crash(one);
-  gate.open();
-  await cluster.worker('two');
-  const { runs, lostMs } = await cluster.until(id, { state: 'succeeded', crashes: 1, failures: 0 });
+  on.gate.open();
+  await on.cluster.worker('two');
+  const { runs, lostMs } = await on.cluster.until(id, { state: 'succeeded', crashes: 1, failures: 0 });
   expect(runs.map(({ worker, end }) => `${worker} ${end}`)).toEqual(['one crashed', 'two finished']);
   expect(runs[1]?.thawedFrom).toBe(checkpoint);
   expect(lostMs).toBe(runs[0]?.lostMs);
@@ -97,16 +83,16 @@ test('in the middle of an upload', async () => {
 
 test('in the middle of a thaw, which loses nothing', async () => {
   const id = await submit(0);
-  await cluster.untilLines(id, 5);
+  await on.cluster.untilLines(id, 5);
   await one.interrupt();
-  const held = gate.treat('hold', (request) => request.method === 'GET' && isPack(request));
-  const two = await cluster.worker('two');
+  const held = on.gate.treat('hold', (request) => request.method === 'GET' && isPack(request));
+  const two = await on.cluster.worker('two');
   await held;
-  expect(await cluster.floe.get(id)).toMatchObject({ state: 'thawing', worker: 'two' });
+  expect(await on.cluster.floe.get(id)).toMatchObject({ state: 'thawing', worker: 'two' });
   await two.crash();
-  gate.open();
-  await cluster.worker('three');
-  const { runs } = await cluster.until(id, { state: 'succeeded', crashes: 1, lostMs: 0 });
+  on.gate.open();
+  await on.cluster.worker('three');
+  const { runs } = await on.cluster.until(id, { state: 'succeeded', crashes: 1, lostMs: 0 });
   expect(runs.map(({ worker, end }) => `${worker} ${end}`)).toEqual(['one frozen', 'three finished']);
   expect(runs[1]?.thawedFrom).toMatch(/^00000001-/);
   await expectUndisturbed(id);

@@ -1,48 +1,32 @@
 /** A store that fails in the middle of a checkpoint, or that hands out a damaged one: the job does not notice. */
 import { Readable } from 'node:stream';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { storeKeys } from '../jobs/index.ts';
 import type { JobView } from '../producers/index.ts';
-import { type Ceph, startCeph } from '../store/testing/ceph.ts';
-import { Cluster } from './support/cluster.ts';
-import { type Gate, type GateRequest, startGate } from './support/gate.ts';
+import type { GateRequest } from './support/gate.ts';
+import { useGatedCluster } from './support/gatedCluster.ts';
 import { undisturbed } from './support/undisturbed.ts';
 
 /** Random memory of some 40 MiB fills three packs. It runs for longer than any of the tests. */
 const WORDS = ['40', '2000', 'random', '--seed', '41'];
 
-let ceph: Ceph;
-beforeAll(async () => {
-  ceph = await startCeph();
-});
-afterAll(() => ceph?.[Symbol.asyncDispose]());
-
-let stack: AsyncDisposableStack;
-let cluster: Cluster;
-let gate: Gate;
-beforeEach(async () => {
-  stack = new AsyncDisposableStack();
-  gate = stack.use(await startGate(ceph));
-  const storeUrl = gate.storeUrl(await ceph.createBucket());
-  cluster = stack.use(await Cluster.open({ storeUrl, environment: ceph.environment }));
-});
-afterEach(() => stack.disposeAsync());
+const on = useGatedCluster();
 
 function submit(): Promise<string> {
-  return cluster.submitProgram('memory', [...WORDS, '--pace-ms', '25'], { checkpoint: { everyMs: 0 } });
+  return on.cluster.submitProgram('memory', [...WORDS, '--pace-ms', '25'], { checkpoint: { everyMs: 0 } });
 }
 
 /** The self-verifying job runs on worker two, and has written what it would have written undisturbed. */
 async function goesOn(id: string): Promise<JobView> {
-  await cluster.untilEvent(id, 'thawed');
-  await cluster.untilLines(id, 50);
+  await on.cluster.untilEvent(id, 'thawed');
+  await on.cluster.untilLines(id, 50);
   const { stdout } = await undisturbed(WORDS);
-  expect(stdout.startsWith(await cluster.log(id))).toBe(true);
-  return cluster.until(id, { state: 'running', worker: 'two', crashes: 0, failures: 0 });
+  expect(stdout.startsWith(await on.cluster.log(id))).toBe(true);
+  return on.cluster.until(id, { state: 'running', worker: 'two', crashes: 0, failures: 0 });
 }
 
 async function checkpointKeys(id: string, part: string): Promise<string[]> {
-  const objects = await Array.fromAsync(cluster.store.list(`${storeKeys.checkpoints(id)}${part}/`));
+  const objects = await Array.fromAsync(on.cluster.store.list(`${storeKeys.checkpoints(id)}${part}/`));
   return objects.map(({ key }) => key);
 }
 
@@ -51,10 +35,10 @@ const isWrite = (part: string) => (request: GateRequest) =>
   request.method === 'PUT' && request.key.includes(`/${part}/`);
 
 test('that refuses or cuts writes leaves the old checkpoint standing and the job running', async () => {
-  const one = await cluster.worker('one');
+  const one = await on.cluster.worker('one');
   const id = await submit();
-  await cluster.untilLines(id, 3);
-  const { checkpoint } = await cluster.floe.checkpoint(id);
+  await on.cluster.untilLines(id, 3);
+  const { checkpoint } = await on.cluster.floe.checkpoint(id);
   const failures = [
     ['refuse', 'packs/00000001-000002-000001'],
     ['cut', 'packs'],
@@ -63,40 +47,40 @@ test('that refuses or cuts writes leaves the old checkpoint standing and the job
   ] as const;
   for (const [at, [treatment, part]] of failures.entries()) {
     const [folder, name = ''] = part.split('/');
-    void gate.treat(treatment, (request) => isWrite(folder ?? '')(request) && request.key.includes(name));
-    await expect(cluster.floe.checkpoint(id)).rejects.toMatchObject({ code: 'cannotFreeze' });
-    expect(await cluster.untilEvent(id, 'freezeFailed', at + 1)).toMatchObject({
+    void on.gate.treat(treatment, (request) => isWrite(folder ?? '')(request) && request.key.includes(name));
+    await expect(on.cluster.floe.checkpoint(id)).rejects.toMatchObject({ code: 'cannotFreeze' });
+    expect(await on.cluster.untilEvent(id, 'freezeFailed', at + 1)).toMatchObject({
       code: 'storeFailed',
       message: expect.stringContaining(`/${folder}/`),
     });
-    expect(await cluster.floe.get(id)).toMatchObject({ state: 'running', checkpoint, crashes: 0 });
-    await cluster.untilLines(id, 3);
+    expect(await on.cluster.floe.get(id)).toMatchObject({ state: 'running', checkpoint, crashes: 0 });
+    await on.cluster.untilLines(id, 3);
     expect(await checkpointKeys(id, 'manifests')).toHaveLength(1);
   }
 
-  gate.open();
+  on.gate.open();
   await one.interrupt();
-  const { checkpoint: next } = await cluster.floe.get(id);
+  const { checkpoint: next } = await on.cluster.floe.get(id);
   expect(next).not.toBe(checkpoint);
-  await cluster.worker('two');
+  await on.cluster.worker('two');
   const { runs } = await goesOn(id);
   expect(runs.map(({ thawedFrom }) => thawedFrom)).toEqual([null, next]);
 });
 
 test('that lost half of a pack costs the work since the checkpoint before, and the history says so', async () => {
-  const one = await cluster.worker('one');
+  const one = await on.cluster.worker('one');
   const id = await submit();
-  await cluster.untilLines(id, 3);
-  const { checkpoint: before } = await cluster.floe.checkpoint(id);
-  await cluster.untilLines(id, 3);
+  await on.cluster.untilLines(id, 3);
+  const { checkpoint: before } = await on.cluster.floe.checkpoint(id);
+  await on.cluster.untilLines(id, 3);
   await one.interrupt();
-  const { checkpoint: damaged } = await cluster.floe.get(id);
+  const { checkpoint: damaged } = await on.cluster.floe.get(id);
   const pack = (await checkpointKeys(id, 'packs')).find((key) => key.includes(`${damaged}-`)) ?? 'no pack';
-  const bytes = await cluster.store.get(pack);
-  await cluster.store.putStream(pack, Readable.from(bytes.subarray(0, bytes.length / 2), { objectMode: false }));
+  const bytes = await on.cluster.store.get(pack);
+  await on.cluster.store.putStream(pack, Readable.from(bytes.subarray(0, bytes.length / 2), { objectMode: false }));
 
-  await cluster.worker('two');
+  await on.cluster.worker('two');
   const { runs } = await goesOn(id);
   expect(runs[1]).toMatchObject({ thawedFrom: before, passedOver: [expect.stringContaining(String(damaged))] });
-  expect(await cluster.untilEvent(id, 'passedOver')).toMatchObject({ checkpoint: damaged });
+  expect(await on.cluster.untilEvent(id, 'passedOver')).toMatchObject({ checkpoint: damaged });
 });
