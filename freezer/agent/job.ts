@@ -21,7 +21,7 @@ import { criuCommand, toolbox } from '../toolbox.ts';
 import { HOLD_OPTIONS, prepareHold, release } from './hold.ts';
 import { PageListener } from './pageListener.ts';
 import { processTree, refuseUndumpable } from './processes.ts';
-import { controlFiles, type DumpResult, places } from './protocol.ts';
+import { controlFiles, places } from './protocol.ts';
 
 /** The job's processes start above this, so that they never meet the agent's own when they are restored. */
 const LAST_PID_OF_OURS = 999;
@@ -66,23 +66,20 @@ export class Job {
     this.#onEnd = onEnd;
   }
 
-  async start(command: readonly string[], env: Readonly<Record<string, string>>): Promise<{ rootPid: number }> {
+  async start(command: readonly string[], env: Readonly<Record<string, string>>): Promise<void> {
     await writeFile('/proc/sys/kernel/ns_last_pid', String(LAST_PID_OF_OURS));
     const log = (name: string) => join(places.logs, name);
     const options = ['run', STATUS_FILE, log('stdout'), log('stderr'), places.workspace, ...command];
     const supervisor = spawn(toolbox.supervisor, options, { env, stdio: 'ignore', detached: true });
     await once(supervisor, 'spawn');
     await this.#watch(supervisor.pid ?? 0);
-    return { rootPid: this.#rootPid };
   }
 
-  async restore(rootPid: number): Promise<{ restoreMs: number }> {
-    const begun = performance.now();
+  async restore(rootPid: number): Promise<void> {
     const options = ['restore', ...COMMON_OPTIONS, '--log-file', 'restore.log', '--restore-detached'];
     const code = await endOf(startCriu(options, 'ignore'));
     if (code !== 0) throw failure('restoreFailed', 'CRIU could not restore the job', await readLog('restore.log'));
     await this.#watch(rootPid);
-    return { restoreMs: performance.now() - begun };
   }
 
   async preflight(): Promise<void> {
@@ -99,7 +96,7 @@ export class Job {
     this.#pages?.close();
   }
 
-  async dump(): Promise<DumpResult> {
+  async dump(): Promise<{ rootPid: number }> {
     if (!this.#pages) throw new FreezerError('failed', 'listenForPages comes first.', 'This is a defect of Floe.');
     try {
       return await this.#dumpThrough(await this.#pages.connection);
@@ -109,9 +106,8 @@ export class Job {
     }
   }
 
-  async #dumpThrough(pages: Socket): Promise<DumpResult> {
+  async #dumpThrough(pages: Socket): Promise<{ rootPid: number }> {
     if (this.#state !== 'running') throw notRunning();
-    const begun = performance.now();
     using hold = await prepareHold();
     const options = ['dump', '--tree', String(this.#rootPid), ...COMMON_OPTIONS, ...DUMP_OPTIONS];
     this.#dumping = endOf(startCriu(options, pages)).finally(() => {
@@ -120,7 +116,7 @@ export class Job {
     const isHeld = await Promise.race([hold.held.then(() => true), this.#dumping.then(() => false)]);
     if (isHeld) {
       this.#state = 'stopped';
-      return { dumpMs: performance.now() - begun, rootPid: this.#rootPid };
+      return { rootPid: this.#rootPid };
     }
     if (this.#state !== 'running') throw notRunning();
     throw failure('dumpFailed', 'CRIU could not dump the job', await readLog('dump.log'));

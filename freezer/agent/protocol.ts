@@ -14,16 +14,10 @@ export const places = {
 /** Files in `places.control`. */
 export const controlFiles = { worker: 'worker.sock', pages: 'pages.sock' } as const;
 
-export interface DumpResult {
-  /** How long CRIU took, from its start; the program stands still for most of it. */
-  readonly dumpMs: number;
-  readonly rootPid: number;
-}
-
 /** What the agent does for the worker. */
 export interface AgentMethods {
-  start(program: { command: readonly string[]; env: Readonly<Record<string, string>> }): Promise<{ rootPid: number }>;
-  restore(of: { rootPid: number }): Promise<{ restoreMs: number }>;
+  start(program: { command: readonly string[]; env: Readonly<Record<string, string>> }): Promise<void>;
+  restore(of: { rootPid: number }): Promise<void>;
   /** Looks for what CRIU cannot dump, without stopping the program. Throws `cannotFreeze`. */
   preflight(of: Record<string, never>): Promise<void>;
   /** Listens for the engine at `pages.sock`, so that it can connect. */
@@ -31,7 +25,7 @@ export interface AgentMethods {
   /** The engine will not connect after all. */
   abandonPages(of: Record<string, never>): void;
   /** Dumps through that connection and leaves the program stopped. */
-  dump(of: Record<string, never>): Promise<DumpResult>;
+  dump(of: Record<string, never>): Promise<{ rootPid: number }>;
   resume(of: Record<string, never>): Promise<void>;
   signal(of: { signal: number }): void;
   renewLease(of: { validForMs: number }): void;

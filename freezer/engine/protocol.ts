@@ -8,12 +8,9 @@ export interface EngineMethods {
    * Connects to the socket in the control folder and takes CRIU's page stream to its end. `isWhole`: CRIU has said that it is
    * through. Rejects only for reasons of its own: the store refuses, the stream is not understood.
    */
-  receivePages(of: {
-    controlDirectory: string;
-    criuVersion: [number, number, number];
-  }): Promise<{ memoryBytes: number; isWhole: boolean }>;
+  receivePages(of: { controlDirectory: string; criuVersion: [number, number, number] }): Promise<{ isWhole: boolean }>;
   /** Reads CRIU's images and the job's files. Resolves when everything has been read, though not yet sent. */
-  saveFiles(of: { imagesDirectory: string; filesDirectory: string }): Promise<{ fileBytes: number }>;
+  saveFiles(of: { imagesDirectory: string; filesDirectory: string }): Promise<void>;
   /** Waits until all is durable and writes the manifest. Until this resolves there is no checkpoint. */
   commit(facts: CommitFacts): Promise<CheckpointSummary>;
   /** Verifies a checkpoint while writing its files and CRIU images into two empty folders. */

@@ -70,28 +70,26 @@ export class Save {
     }
   }
 
-  async receivePages(
-    controlDirectory: string,
-    criuVersion: [number, number, number],
-  ): Promise<{ memoryBytes: number; isWhole: boolean }> {
+  async receivePages(controlDirectory: string, criuVersion: [number, number, number]): Promise<{ isWhole: boolean }> {
     await using directory = await open(controlDirectory, constants.O_DIRECTORY);
     // Through the descriptor, because a socket's path may have 107 bytes at most and folders can be deep.
     const path = join('/proc/self/fd', String(directory.fd), controlFiles.pages);
-    const received = await this.#receive(path, criuVersion);
-    this.#memoryBytes = received.memoryBytes;
-    return received;
+    return await this.#receive(path, criuVersion);
   }
 
   /** Resolves at the end of the stream, whole or not: why CRIU left early is CRIU's to say. */
-  #receive(path: string, criuVersion: [number, number, number]): Promise<{ memoryBytes: number; isWhole: boolean }> {
-    const { promise, resolve, reject } = Promise.withResolvers<{ memoryBytes: number; isWhole: boolean }>();
+  #receive(path: string, criuVersion: [number, number, number]): Promise<{ isWhole: boolean }> {
+    const { promise, resolve, reject } = Promise.withResolvers<{ isWhole: boolean }>();
     const server = new PageServer(headerLayout(criuVersion), this.#memory, (bytes) => socket.write(bytes));
     const fail = (error: unknown) => {
       reject(error);
       // CRIU would wait for ever to send the rest, with the program stopped.
       socket.destroy();
     };
-    const end = () => resolve({ memoryBytes: server.receivedBytes, isWhole: server.isClosed });
+    const end = () => {
+      this.#memoryBytes = server.receivedBytes;
+      resolve({ isWhole: server.isClosed });
+    };
     const take = (size: number, buffer: Uint8Array): boolean => {
       try {
         server.feed(Buffer.from(buffer.buffer, buffer.byteOffset, size));
@@ -112,7 +110,7 @@ export class Save {
     return promise;
   }
 
-  async readFiles(imagesDirectory: string, filesDirectory: string): Promise<{ fileBytes: number }> {
+  async readFiles(imagesDirectory: string, filesDirectory: string): Promise<void> {
     const onRead = (bytes: number) => {
       this.#fileBytes += bytes;
       this.#report({ step: 'saving files', doneBytes: this.#fileBytes, totalBytes: null });
@@ -121,7 +119,6 @@ export class Save {
     this.#files = await saveFiles(filesDirectory, this.#writer, onRead);
     const sizeOf = async (name: string) => (await stat(join(filesDirectory, 'logs', name))).size;
     this.#logSizes = { stdout: await sizeOf('stdout'), stderr: await sizeOf('stderr') };
-    return { fileBytes: this.#fileBytes };
   }
 
   async #readImages(directory: string): Promise<Index['images']> {
