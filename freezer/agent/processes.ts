@@ -1,5 +1,6 @@
 /** The job's process tree, as /proc shows it inside the container. */
 import { readdir, readFile, readlink } from 'node:fs/promises';
+import { type Obstacle, obstacles } from '../criu/obstacles.ts';
 import { FreezerError } from '../errors.ts';
 
 /** The process and all its descendants, parents first. A process that ends meanwhile is left out. */
@@ -17,21 +18,13 @@ async function childrenOf(pid: number): Promise<number[]> {
   return lists.flatMap((list) => list.split(' ').filter(Boolean).map(Number));
 }
 
-const UNDUMPABLE: readonly [pattern: RegExp, what: string, remedy: string][] = [
-  [
-    /^anon_inode:\[io_uring\]/,
-    'an io_uring',
-    'Let the program use epoll instead (for Node and libuv: UV_USE_IO_URING=0).',
-  ],
-  [/^anon_inode:\[userfaultfd\]/, 'a userfaultfd', 'Run the program without user-space page fault handling.'],
-  [/^anon_inode:\[perf_event\]/, 'a perf event', 'Run the program without its profiler.'],
-  [/^anon_inode:bpf/, 'a BPF object', 'Run the program without BPF.'],
-  [/^anon_inode:kvm/, 'a virtual machine', 'Virtual machines cannot be frozen.'],
-  [
-    /^\/dev\/(nvidia|kfd|dri\/|fuse|kvm|vfio)/,
-    'an open device',
-    'Close the device before the checkpoint; GPUs cannot be frozen.',
-  ],
+const UNDUMPABLE: readonly [pattern: RegExp, obstacle: Obstacle][] = [
+  [/^anon_inode:\[io_uring\]/, obstacles.ioUring],
+  [/^anon_inode:\[userfaultfd\]/, obstacles.userfaultfd],
+  [/^anon_inode:\[perf_event\]/, obstacles.perfEvent],
+  [/^anon_inode:bpf/, obstacles.bpf],
+  [/^anon_inode:kvm/, { what: 'a virtual machine', remedy: 'Virtual machines cannot be frozen.' }],
+  [/^\/dev\/(nvidia|kfd|dri\/|fuse|kvm|vfio)/, obstacles.device],
 ];
 
 /**
@@ -44,17 +37,17 @@ export async function refuseUndumpable(root: number): Promise<void> {
     for (const descriptor of descriptors) {
       const target = await readlink(`/proc/${pid}/fd/${descriptor}`).catch(ignoreEnded(''));
       const found = UNDUMPABLE.find(([pattern]) => pattern.test(target));
-      if (found) throw await undumpable(pid, descriptor, found[1], found[2]);
+      if (found) throw await undumpable(pid, descriptor, found[1]);
     }
   }
 }
 
-async function undumpable(pid: number, descriptor: string, what: string, remedy: string): Promise<FreezerError> {
+async function undumpable(pid: number, descriptor: string, obstacle: Obstacle): Promise<FreezerError> {
   const name = (await readFile(`/proc/${pid}/comm`, 'utf8').catch(ignoreEnded('a process'))).trim();
   return new FreezerError(
     'cannotFreeze',
-    `The job cannot be frozen: ${name} (process ${pid}) holds ${what} (descriptor ${descriptor}).`,
-    remedy,
+    `The job cannot be frozen: ${name} (process ${pid}) holds ${obstacle.what} (descriptor ${descriptor}).`,
+    obstacle.remedy,
   );
 }
 

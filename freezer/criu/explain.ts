@@ -1,31 +1,37 @@
 /** Turns CRIU's log into one sentence for people. */
+import { type Obstacle, obstacles } from './obstacles.ts';
 
 /** What CRIU's errors mean to the owner of a job, most specific first. */
-const KNOWN: readonly [pattern: RegExp, meaning: string, remedy: string][] = [
+const KNOWN: readonly [pattern: RegExp, obstacle: Obstacle][] = [
   [
     /unix.*(external|half of|peer .* (not|isn)|Can't dump)/i,
-    'a UNIX socket connected to a process outside the job',
-    'Close the connection before the checkpoint, or let the job talk over TCP and reconnect.',
+    {
+      what: 'a UNIX socket connected to a process outside the job',
+      remedy: 'Close the connection before the checkpoint, or let the job talk over TCP and reconnect.',
+    },
   ],
-  [/io_uring/i, 'an io_uring', 'Let the program use epoll instead (for Node and libuv: UV_USE_IO_URING=0).'],
-  [/userfaultfd/i, 'a userfaultfd', 'Run the program without user-space page fault handling.'],
-  [/perf_event/i, 'a perf event', 'Run the program without its profiler.'],
-  [/bpf/i, 'a BPF object', 'Run the program without BPF.'],
+  [/io_uring/i, obstacles.ioUring],
+  [/userfaultfd/i, obstacles.userfaultfd],
+  [/perf_event/i, obstacles.perfEvent],
+  [/bpf/i, obstacles.bpf],
   [
     /Can't dump (?:half of )?(?:char|block) device|Can't dump file .* of that type|dev_t|No .*plugin.* for .*device/i,
-    'an open device',
-    'Close the device before the checkpoint; GPUs cannot be frozen.',
+    obstacles.device,
   ],
   [
     /in.?flight|SCM_RIGHTS/i,
-    'a descriptor that is under way in a socket',
-    'Try again: it is gone once it has been received.',
+    {
+      what: 'a descriptor that is under way in a socket',
+      remedy: 'Try again: it is gone once it has been received.',
+    },
   ],
-  [/external (?:terminal|tty)|tty/i, 'a terminal from outside the job', 'Start the program without a terminal.'],
+  [
+    /external (?:terminal|tty)|tty/i,
+    { what: 'a terminal from outside the job', remedy: 'Start the program without a terminal.' },
+  ],
   [
     /Can't dump a?.*(?:socket|sock)|Unsupported (?:socket|protocol|sk)/i,
-    'a kind of socket that CRIU does not know',
-    'Close the socket before the checkpoint.',
+    { what: 'a kind of socket that CRIU does not know', remedy: 'Close the socket before the checkpoint.' },
   ],
 ];
 
@@ -39,8 +45,7 @@ export function lastErrors(log: string, most = 3): string[] {
 }
 
 /** What cannot be dumped and what to do about it, when the log tells; null when it does not. */
-export function explainUndumpable(log: string): { what: string; remedy: string } | null {
+export function explainUndumpable(log: string): Obstacle | null {
   const errors = lastErrors(log, 10).join('\n');
-  const found = KNOWN.find(([pattern]) => pattern.test(errors));
-  return found ? { what: found[1], remedy: found[2] } : null;
+  return KNOWN.find(([pattern]) => pattern.test(errors))?.[1] ?? null;
 }
