@@ -12,14 +12,26 @@ export type ProgramEnd =
   | { kind: 'killed'; signal: number; reason?: string }
   | { kind: 'lost'; reason: string };
 
+/** What a runtime does not have, it refuses with `FreezerError` `unsupported`: nothing of this is ever left out silently. */
 export interface Program {
+  /** Empty for what the image itself says. */
   readonly command: readonly string[];
-  /** Added to PATH, HOME, LANG and what the runtime itself sets. */
+  /** Added to PATH, HOME, LANG, and what the image or the runtime itself sets. */
   readonly env: Readonly<Record<string, string>>;
-  /** Refused by runtimes that have no images. */
   readonly image?: string;
-  /** Limits; a job without them takes what the machine has. Runtimes that cannot enforce one refuse the job. */
-  readonly resources?: { readonly cpus?: number | undefined; readonly memoryBytes?: number | undefined };
+  /** `user[:group]`, names or numbers as the image knows them. Default the image's. */
+  readonly user?: string;
+  /** Default `/workspace`; with an empty command the image's. */
+  readonly directory?: string;
+  /** Folders that move with the job, beside the workspace. They begin with what is there. */
+  readonly volumes?: readonly string[];
+  readonly network?: 'default' | 'none';
+  /** Limits; a job without them takes what the machine has. */
+  readonly resources?: {
+    readonly cpus?: number | undefined;
+    readonly memoryBytes?: number | undefined;
+    readonly gpus?: number | undefined;
+  };
 }
 
 /** Where a job's checkpoints are: a store's URL and the prefix inside it that belongs to the job. */

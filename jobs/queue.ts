@@ -35,5 +35,5 @@ export function queueOptions(id: string, spec: JobSpec): JobsOptions {
 
 /** The name that lists show: the spec's own, or the program's. */
 export function displayName(spec: JobSpec): string {
-  return spec.name ?? (spec.command[0] ?? '').split('/').at(-1) ?? '';
+  return spec.name ?? (spec.command[0] ?? spec.image ?? '').split('/').at(-1) ?? '';
 }

@@ -7,6 +7,8 @@ describe('parseJobSpec', () => {
     expect(parseJobSpec({ command: ['x'] })).toEqual({
       command: ['x'],
       env: {},
+      volumes: [],
+      network: 'default',
       pool: 'default',
       resources: {},
       priority: 0,
@@ -19,6 +21,10 @@ describe('parseJobSpec', () => {
     });
   });
 
+  it('leaves the command to the image', () => {
+    expect(parseJobSpec({ image: 'debian:trixie-slim' })).toMatchObject({ command: [], image: 'debian:trixie-slim' });
+  });
+
   it('reads sizes in binary units', () => {
     const memory = (memoryBytes: string | number) => parseJobSpec({ command: ['x'], resources: { memoryBytes } });
     expect(memory('1.5GiB').resources.memoryBytes).toBe(1.5 * 2 ** 30);
@@ -26,7 +32,12 @@ describe('parseJobSpec', () => {
   });
 
   it.each([
-    [{}, /command: .*got nothing/],
+    [{}, /command: must name a program/],
+    [{ command: ['x'], image: '--privileged' }, /image: must be an image name, got "--privileged"/],
+    [{ command: ['x'], volumes: ['/data/../etc'] }, /volumes\.0: must be an absolute path/],
+    [{ command: ['x'], volumes: ['/proc/sys'] }, /volumes\.0: must not be in \/proc/],
+    [{ command: ['x'], user: 'a b' }, /user: must be user or user:group/],
+    [{ command: ['x'], directory: 'data' }, /directory: must be an absolute path/],
     [{ command: [] }, /command: must name a program, got \[\]/],
     [{ command: [''] }, /command: must name a program, got \[""\]/],
     [{ command: ['x', 3] }, /command\.1: .*got 3/],

@@ -20,10 +20,31 @@ export const PoolName = z
   .string()
   .regex(/^[a-z][a-z0-9-]{0,39}$/, 'must be 1 to 40 of a-z, 0-9 and "-", beginning with a letter');
 
+/** Where the job has a folder of its own; the system's and Floe's own places stay what they are. */
+const VolumePath = z
+  .string()
+  .refine(
+    (path) =>
+      path.startsWith('/') &&
+      path !== '/' &&
+      !path
+        .split('/')
+        .slice(1)
+        .some((part) => ['', '.', '..'].includes(part)),
+    'must be an absolute path, without "..", "." or a "/" at its end',
+  )
+  .refine(
+    (path) => !/^\/(proc|sys|dev|floe|workspace)(\/|$)/.test(path),
+    'must not be in /proc, /sys, /dev, /floe or /workspace',
+  );
+
 const RelativePath = z
   .string()
   .min(1)
   .refine((path) => !path.startsWith('/') && !path.split('/').includes('..'), 'must stay inside the workspace');
+
+/** A reference as engines read it. A leading "-" would be read as an option. */
+const ImageName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,511}$/, 'must be an image name');
 
 export const CheckpointPolicy = z.strictObject({
   /** Time between periodic checkpoints, in ms; 0 for none but those at an interruption. Default 15 minutes. */
@@ -43,12 +64,19 @@ export const CheckpointPolicy = z.strictObject({
 });
 
 /**
- * - `command`: program and arguments; no shell in between.
+ * - `command`: program and arguments; no shell in between, and no entrypoint of the image's. Without one, an image does what it
+ *   says itself (its entrypoint and command).
  * - `name`: for people; default the program's name.
  * - `env`: added to a minimal environment (PATH, HOME, LANG).
  * - `image`: container image, for workers with a container runtime; without it the job sees the worker's own system.
+ * - `user`: who the program runs as: a name or number, optionally `:group`, as the image knows them. Default the image's user.
+ * - `directory`: where it starts. Default `/workspace`; the image's own where the image's own command runs.
+ * - `volumes`: folders outside the workspace that are the job's own and move with it, beside those that its image declares.
+ *   They begin with what the image has there.
+ * - `network`: `none` takes it away. Default `default`: what the worker's engine gives a container.
  * - `pool`: which workers may run it. Default `default`.
- * - `resources`: limits of the job: CPUs (fractions allowed) and bytes of memory. Default none.
+ * - `resources`: limits of the job: CPUs (fractions allowed) and bytes of memory. Default none. `gpus` passes that many GPUs
+ *   through; such a job cannot be frozen. Default 0.
  * - `priority`: 0 to 1000, larger goes first. Default 0.
  * - `attempts`: how often the program may fail by itself before the job fails. Default 1. Interruptions never count.
  * - `backoffMs`: pause before the next attempt. Default 1 s.
@@ -56,16 +84,32 @@ export const CheckpointPolicy = z.strictObject({
  * - `crashBudget`: how many hard crashes of workers the job survives. Default 20.
  * - `outputs`: paths or globs inside the workspace that are kept at the end. Default everything in it.
  */
-export const JobSpec = z.strictObject({
+const Fields = z.strictObject({
   command: z
     .array(z.string())
-    .min(1, 'must name a program')
-    .refine((words) => words[0] !== '', 'must name a program'),
+    .refine((words) => words[0] !== '', 'must name a program')
+    .default([]),
   name: z.string().min(1).max(200).optional(),
   env: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a variable name'), z.string()).default({}),
-  image: z.string().min(1).optional(),
+  image: ImageName.optional(),
+  user: z
+    .string()
+    .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$/, 'must be user or user:group')
+    .optional(),
+  directory: z
+    .string()
+    .refine((path) => path.startsWith('/'), 'must be an absolute path')
+    .optional(),
+  volumes: z.array(VolumePath).max(50).default([]),
+  network: z.enum(['default', 'none']).default('default'),
   pool: PoolName.default('default'),
-  resources: z.strictObject({ cpus: z.number().positive().optional(), memoryBytes: ByteSize.optional() }).default({}),
+  resources: z
+    .strictObject({
+      cpus: z.number().positive().optional(),
+      memoryBytes: ByteSize.optional(),
+      gpus: z.int().min(0).max(64).optional(),
+    })
+    .default({}),
   priority: z.int().min(0).max(1000).default(0),
   attempts: z.int().min(1).max(1000).default(1),
   backoffMs: z.int().min(0).default(1000),
@@ -73,6 +117,11 @@ export const JobSpec = z.strictObject({
   crashBudget: z.int().min(0).default(20),
   checkpoint: CheckpointPolicy.prefault({}),
   outputs: z.array(RelativePath).default(['.']),
+});
+
+export const JobSpec = Fields.superRefine((spec, context) => {
+  if (spec.command.length > 0 || spec.image !== undefined) return;
+  context.addIssue({ code: 'custom', path: ['command'], input: spec.command, message: 'must name a program' });
 });
 
 /** A complete spec, defaults filled in. */

@@ -104,8 +104,13 @@ async function start(order: Order, passedOver: string[]): Promise<Begun> {
 }
 
 function commonOptions({ queued, data, lease, signal }: Order) {
-  const { command, env, image, resources } = data.spec;
-  const program: Program = { command, env, resources, ...(image === undefined ? {} : { image }) };
+  const { command, env, image, user, directory, volumes, network, resources } = data.spec;
+  const program: Program = {
+    ...{ command, env, volumes, network, resources },
+    ...(image === undefined ? {} : { image }),
+    ...(user === undefined ? {} : { user }),
+    ...(directory === undefined ? {} : { directory }),
+  };
   return { jobId: queued.id, epoch: queued.epoch, program, attachLease: lease.attach.bind(lease), signal };
 }
 

@@ -19,6 +19,11 @@ interface SubmitFlags extends CommonOptions {
   readonly name?: string;
   readonly env?: Record<string, string>;
   readonly image?: string;
+  readonly user?: string;
+  readonly directory?: string;
+  readonly volume?: string[];
+  readonly network?: string;
+  readonly gpus?: number;
   readonly pool?: string;
   readonly priority?: number;
   readonly attempts?: number;
@@ -36,13 +41,17 @@ export function addSubmit(program: Command): void {
   const command = program
     .command('submit')
     .description('Submit a job and print its id.')
-    .argument('[command...]', 'program and arguments of the job, after --')
+    .argument('[command...]', "program and arguments of the job, after -- (default: the image's)")
     .passThroughOptions()
     .option('-f, --file <job.yaml>', 'read the job from YAML or JSON; flags win over it')
     .option('-w, --workspace <folder>', 'upload this folder; the job finds it in /workspace')
     .option('--name <name>', "name for people (default: the program's)")
     .option('-e, --env <NAME=VALUE>', 'environment of the job; may be repeated', collectPairs('--env'))
     .option('--image <image>', "container image (default: the worker's own system)")
+    .option('--user <user[:group]>', "who it runs as in its image (default: the image's user)")
+    .option('--directory <path>', 'where it starts (default: /workspace)')
+    .option('--volume <path>', "a folder of the image's that moves with the job; may be repeated", collect)
+    .option('--network <network>', 'none for a job without network (default: default)')
     .option('--pool <pool>', 'which workers may run it (default: default)')
     .option('--priority <number>', '0 to 1000, larger goes first (default: 0)', integerFlag('--priority'))
     .option('--attempts <number>', 'how often the program may fail (default: 1)', integerFlag('--attempts'))
@@ -64,6 +73,7 @@ export function addSubmit(program: Command): void {
     )
     .option('--cpus <number>', 'limit of CPUs, fractions allowed (default: none)', numberFlag('--cpus'))
     .option('--memory <size>', 'limit of memory, such as 512MiB (default: none)')
+    .option('--gpus <number>', 'GPUs; such a job cannot be frozen (default: 0)', integerFlag('--gpus'))
     .option('-o, --output <glob>', 'what to keep of the workspace; may be repeated (default: all)', collect)
     .option('--wait', "wait for the end, and exit with the job's exit code")
     .action(submit);
@@ -72,6 +82,7 @@ export function addSubmit(program: Command): void {
     [
       'floe submit -- xz -9 big.tar',
       'floe submit --workspace ./data --output "*.xz" --timeout 6h --wait -- xz -9 big.tar',
+      'floe submit --image python:3.14-slim --workspace . -- python train.py',
       'floe submit --file job.yaml --priority 10',
     ],
     JOB_EXIT_CODES_HELP,
@@ -116,6 +127,10 @@ export async function readSubmission(
   const given = withoutUndefined({
     name: flags.name,
     image: flags.image,
+    user: flags.user,
+    directory: flags.directory,
+    volumes: flags.volume,
+    network: flags.network,
     pool: flags.pool,
     priority: flags.priority,
     attempts: flags.attempts,
@@ -126,7 +141,10 @@ export async function readSubmission(
     command: words.length > 0 ? words : undefined,
     env: merged(file.env, flags.env),
     checkpoint: merged(file.checkpoint, withoutUndefined({ everyMs: flags.checkpointEvery })),
-    resources: merged(file.resources, withoutUndefined({ cpus: flags.cpus, memoryBytes: flags.memory })),
+    resources: merged(
+      file.resources,
+      withoutUndefined({ cpus: flags.cpus, memoryBytes: flags.memory, gpus: flags.gpus }),
+    ),
   });
   // The schema at the border, in `Floe.submit`, decides whether this is a spec.
   const spec = { ...file, ...given } as unknown as JobSpecInput;
