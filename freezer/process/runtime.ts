@@ -5,12 +5,13 @@ import { basename } from 'node:path';
 import { execa } from 'execa';
 import { processTree } from '../agent/processes.ts';
 import { readCpuFeatures } from '../cpu.ts';
-import { Engine } from '../engine/client.ts';
 import { FreezerError } from '../errors.ts';
 import { awaitAgent } from '../run/agentLink.ts';
 import { type Container, ContainerRun } from '../run/containerRun.ts';
 import { emptyFolder } from '../run/emptyFolder.ts';
+import { fetchCheckpoint } from '../run/fetchCheckpoint.ts';
 import { makeMovingFolders, makeRunFolder, type RunFolder, sweepRunFolders } from '../run/folder.ts';
+import { orKill } from '../run/orKill.ts';
 import type { Program, ProgramEnd, Run, Runtime, StartOptions, ThawOptions } from '../runtime.ts';
 import { readCriuVersion } from '../toolbox.ts';
 import { checkMachine } from './checkMachine.ts';
@@ -87,17 +88,6 @@ async function thawRun(options: ProcessRuntimeOptions, thaw: ThawOptions): Promi
       return new ContainerRun(container, programEnd, logSizes);
     });
   });
-}
-
-async function fetchCheckpoint(folder: RunFolder, thaw: ThawOptions) {
-  await using engine = new Engine(thaw);
-  try {
-    const { place, checkpointId } = thaw;
-    const { images: imagesDirectory, files: filesDirectory } = folder;
-    return await engine.peer.request('fetch', { place, checkpointId, imagesDirectory, filesDirectory });
-  } catch (error) {
-    throw engine.explain(error);
-  }
 }
 
 /** Starts the container, waits for its agent, and puts what is in it under the job's limits. */
@@ -193,26 +183,6 @@ async function inFolder(
     await group?.remove();
     await rm(folder.root, { recursive: true, force: true });
     throw error;
-  }
-}
-
-/** Ends the container when the work fails or is no longer wanted. */
-async function orKill<T>(container: Container, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
-  const kill = () => container.kill();
-  signal?.addEventListener('abort', kill, { once: true });
-  try {
-    signal?.throwIfAborted();
-    const result = await work();
-    signal?.throwIfAborted();
-    return result;
-  } catch (error) {
-    kill();
-    await container.gone;
-    throw signal?.aborted
-      ? new FreezerError('cancelled', 'It was cancelled.', 'Nothing to do.', { cause: error })
-      : error;
-  } finally {
-    signal?.removeEventListener('abort', kill);
   }
 }
 
