@@ -2,6 +2,7 @@
  * Why the checkpoint engine could not do something.
  * - `cannotRun`: this machine lacks what freezing needs; the message says what.
  * - `unsupported`: this runtime does not have what the job asks for, an image say.
+ * - `imageNotFound`: no registry and no machine that was asked has the job's image.
  * - `cannotFreeze`: the job holds something that CRIU cannot dump; the message names it.
  * - `dumpFailed`, `restoreFailed`: CRIU failed; the message has its own last words.
  * - `storeFailed`: the checkpoint could not be written or read; `cause` is a `StoreError`.
@@ -16,6 +17,7 @@
 export type FreezerErrorCode =
   | 'cannotRun'
   | 'unsupported'
+  | 'imageNotFound'
   | 'cannotFreeze'
   | 'dumpFailed'
   | 'restoreFailed'

@@ -89,6 +89,8 @@ export interface Run extends AsyncDisposable {
   readonly logs: { readonly stdout: string; readonly stderr: string };
   /** Sizes of the logs when the run began. */
   readonly logStart: { readonly stdout: number; readonly stderr: number };
+  /** The digest that its image was found to have, for `Program.image` of its next run; null without an image. */
+  readonly image: string | null;
   /** Resolves, once, when the program has ended; never rejects. A freeze with `stop` is an end of kind `lost` ("frozen"). */
   readonly ended: Promise<ProgramEnd>;
   /**

@@ -54,8 +54,8 @@ export class Fetch implements AsyncDisposable {
     ];
     await this.#fill(destinations, index);
     await this.#checked(finishFiles(filesDirectory, index.files));
-    const { rootPid, logSizes } = this.#manifest;
-    return { rootPid, logSizes };
+    const { rootPid, logSizes, image } = this.#manifest;
+    return { rootPid, logSizes, image };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -34,6 +34,8 @@ export interface CommitFacts {
 }
 
 export interface Fetched {
+  /** The digest of the image that it ran in. */
+  readonly image: string | null;
   readonly rootPid: number;
   readonly logSizes: { readonly stdout: number; readonly stderr: number };
 }

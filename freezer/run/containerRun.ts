@@ -6,7 +6,8 @@
  *   preflight          the program holds what CRIU cannot dump      → it never stopped
  *   engine ready       no store, no memory for the engine           → it never stopped
  *   CRIU dumps         CRIU refuses, the engine dies                → CRIU lets the program go on
- *   files are read     a file cannot be read, the disk fails        → CRIU is told to let it go on
+ *   files are gathered the engine or the disk fails                 → CRIU is told to let it go on
+ *   files are read     a file cannot be read, the disk fails        → as above
  *   (`continue`: it is let go on; from here the program runs while the rest is sent)
  *   packs durable      the store refuses, the engine dies           → as above; packs that no manifest names are left
  *   manifest written   somebody else's manifest is there            → as above
@@ -18,6 +19,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkpointId } from '../checkpoint/format.ts';
+import type { Obstacle } from '../criu/obstacles.ts';
 import { Engine } from '../engine/client.ts';
 import { FreezerError } from '../errors.ts';
 import type { FreezeOptions, Frozen, ProgramEnd, Run } from '../runtime.ts';
@@ -39,6 +41,10 @@ export interface Container {
   readonly agent: Agent;
   /** Resolves when the container and everything in it is gone, with its last words. */
   readonly gone: Promise<string>;
+  /** Something that the container has, whatever its program does, and that CRIU does not dump. */
+  readonly obstacle?: Obstacle;
+  /** Brings into the run's folder what moves with the job and is elsewhere; the program stands still. */
+  gatherFiles?(): Promise<void>;
   /** Ends the container, whatever state it is in. */
   kill(): void;
 }
@@ -48,6 +54,7 @@ export class ContainerRun implements Run {
   readonly logs: { readonly stdout: string; readonly stderr: string };
   readonly logStart: { readonly stdout: number; readonly stderr: number };
   readonly ended: Promise<ProgramEnd>;
+  readonly image: string | null;
   readonly #container: Container;
   readonly #end = Promise.withResolvers<ProgramEnd>();
   #freezes = 0;
@@ -55,6 +62,7 @@ export class ContainerRun implements Run {
 
   constructor(container: Container, programEnd: Promise<ProgramEnd>, logStart: { stdout: number; stderr: number }) {
     this.#container = container;
+    this.image = container.facts.image;
     this.workspace = container.folder.workspace;
     this.logs = { stdout: join(container.folder.logs, 'stdout'), stderr: join(container.folder.logs, 'stderr') };
     this.logStart = logStart;
@@ -81,7 +89,9 @@ export class ContainerRun implements Run {
   }
 
   async #freeze(options: FreezeOptions): Promise<Frozen> {
-    const { agent } = this.#container;
+    const { agent, obstacle } = this.#container;
+    if (obstacle)
+      throw new FreezerError('cannotFreeze', `The job cannot be frozen: it has ${obstacle.what}.`, obstacle.remedy);
     await agent.request('preflight', {});
     await using engine = new Engine(options);
     try {
@@ -105,6 +115,7 @@ export class ContainerRun implements Run {
     const received = engine.peer.request('receivePages', { controlDirectory: folder.control, criuVersion });
     received.catch(() => agent.notify('abandonPages', {}));
     const dumped = await bothOf(agent.request('dump', {}), received);
+    await this.#container.gatherFiles?.();
     await engine.peer.request('saveFiles', { imagesDirectory: folder.images, filesDirectory: folder.files });
     if (options.afterwards === 'continue') await agent.request('resume', {});
     const readMs = performance.now() - stoppedAt;
