@@ -1,20 +1,25 @@
-/** The toolbox: a self-contained folder with CRIU, its libraries and loader, an init, and the supervisor. */
+/** The toolbox: a self-contained folder with CRIU, Node, a few GNU tools, their libraries and loader, an init, and Floe's own programs. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FreezerError } from './errors.ts';
 
-/** Where the toolbox is seen inside every container, so that a frozen program finds its supervisor again. */
+/** Where the toolbox is seen inside every container. */
 export const TOOLBOX_IN_CONTAINER = '/floe/toolbox';
 
+/** Programs that are linked statically, and so started as they are. */
 export const toolbox = {
   init: join(TOOLBOX_IN_CONTAINER, 'bin/tini'),
   supervisor: join(TOOLBOX_IN_CONTAINER, 'bin/supervisor'),
+  hold: join(TOOLBOX_IN_CONTAINER, 'bin/hold'),
 } as const;
 
-/** The command line that starts CRIU through the toolbox's own loader, so that no library of the image's is used. */
-export function criuCommand(directory = TOOLBOX_IN_CONTAINER): [string, ...string[]] {
+/** Programs that need the toolbox's libraries. */
+export type Tool = 'criu' | 'node' | 'tar' | 'cp' | 'rm' | 'getfattr' | 'setfattr';
+
+/** The command line that starts a tool through the toolbox's own loader, so that no library of the image's is used. */
+export function toolCommand(tool: Tool, directory = TOOLBOX_IN_CONTAINER): [string, ...string[]] {
   const lib = join(directory, 'lib');
-  return [join(lib, 'ld.so'), '--library-path', lib, join(directory, 'bin/criu')];
+  return [join(lib, 'ld.so'), '--library-path', lib, join(directory, 'bin', tool)];
 }
 
 /** CRIU's version, `[major, minor, patch]`. Throws `FreezerError` `cannotRun` when there is no toolbox. */

@@ -2,29 +2,23 @@
  * Keeps CRIU waiting once its images are written: the program then stands still because CRIU has seized it, and not by a
  * SIGSTOP, of which the kernel would tell every parent in the tree (SIGCHLD, at the stop and again at the SIGCONT).
  *
- * CRIU runs the script at each of its stages and waits for it. Where the one of `post-dump` fails, CRIU lets the program
- * go on, and takes back the names that it gave to files (cr_dump_finish in criu/cr-dump.c).
+ * CRIU runs an "action script" at each of its stages and waits for it; any executable will do (`cr_system` in criu/util.c is
+ * an execvp), and native/hold.c is one, since an image need not have a shell. Where the one of `post-dump` fails, CRIU lets
+ * the program go on, and takes back the names that it gave to files (cr_dump_finish in criu/cr-dump.c).
  */
 import { watch } from 'node:fs';
-import { access, constants, open, rm, writeFile } from 'node:fs/promises';
+import { access, constants, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { toolbox } from '../toolbox.ts';
 import { places } from './protocol.ts';
 
-const SCRIPT_FILE = join(places.control, 'hold');
 const HELD_FILE = join(places.control, 'held');
 const RELEASE_PIPE = join(places.control, 'release');
 
-const SCRIPT = `#!/bin/sh
-[ "$CRTOOLS_SCRIPT_ACTION" = post-dump ] || exit 0
-mkfifo ${RELEASE_PIPE}
-exec 3<> ${RELEASE_PIPE}
-: > ${HELD_FILE}
-read -r _ <&3
-exit 1
-`;
-
 /** For `criu dump`. */
-export const HOLD_OPTIONS = ['--action-script', SCRIPT_FILE];
+export const HOLD_OPTIONS = ['--action-script', toolbox.hold];
+/** CRIU's environment, which the action script inherits. */
+export const HOLD_ENVIRONMENT = { FLOE_CONTROL: places.control };
 
 /**
  * To be called before CRIU starts, so that what can fail fails while the program still runs. `held` of the answer resolves
@@ -32,7 +26,6 @@ export const HOLD_OPTIONS = ['--action-script', SCRIPT_FILE];
  */
 export async function prepareHold(): Promise<{ held: Promise<void> } & Disposable> {
   await Promise.all([HELD_FILE, RELEASE_PIPE].map((path) => rm(path, { force: true })));
-  await writeFile(SCRIPT_FILE, SCRIPT, { mode: 0o755 });
   const { promise: held, resolve } = Promise.withResolvers<void>();
   const look = () => access(HELD_FILE).then(resolve, () => undefined); // not yet
   const watcher = watch(places.control, look);

@@ -17,8 +17,8 @@ import { join } from 'node:path';
 import { explainUndumpable, lastErrors } from '../criu/explain.ts';
 import { FreezerError } from '../errors.ts';
 import type { ProgramEnd } from '../runtime.ts';
-import { criuCommand, toolbox } from '../toolbox.ts';
-import { HOLD_OPTIONS, prepareHold, release } from './hold.ts';
+import { toolbox, toolCommand } from '../toolbox.ts';
+import { HOLD_ENVIRONMENT, HOLD_OPTIONS, prepareHold, release } from './hold.ts';
 import { PageListener } from './pageListener.ts';
 import { processTree, refuseUndumpable } from './processes.ts';
 import { controlFiles, places } from './protocol.ts';
@@ -149,8 +149,8 @@ export class Job {
 }
 
 function startCriu(options: readonly string[], pages: Socket | 'ignore'): ChildProcess {
-  const [program, ...prefix] = criuCommand();
-  return spawn(program, [...prefix, ...options], { stdio: [pages, 'ignore', 'inherit'] });
+  const [program, ...prefix] = toolCommand('criu');
+  return spawn(program, [...prefix, ...options], { env: HOLD_ENVIRONMENT, stdio: [pages, 'ignore', 'inherit'] });
 }
 
 /** Its exit code; null when it was killed. */

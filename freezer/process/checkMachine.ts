@@ -1,7 +1,7 @@
 /** Whether this machine can freeze and thaw at all, said before the first job is taken. */
 import { execa } from 'execa';
 import { FreezerError } from '../errors.ts';
-import { criuCommand, readCriuVersion } from '../toolbox.ts';
+import { readCriuVersion, toolCommand } from '../toolbox.ts';
 
 const OLDEST_CRIU = [4, 0] as const;
 
@@ -29,7 +29,7 @@ async function checkBubblewrap(): Promise<void> {
 }
 
 async function checkKernel(toolboxDirectory: string): Promise<void> {
-  const [program, ...prefix] = criuCommand(toolboxDirectory);
+  const [program, ...prefix] = toolCommand('criu', toolboxDirectory);
   const { failed, all } = await execa(program, [...prefix, 'check'], { reject: false, all: true });
   if (!failed) return;
   const words =
