@@ -67,6 +67,27 @@ it('takes lists in the environment and in the file', async () => {
   expect(load().worker.pools).toEqual(['a', 'b']);
 });
 
+it('reads a variable from the file that its name with _FILE names, without the newline at its end', async () => {
+  const path = join(folder, 'secret');
+  await writeFile(path, 'redis://:s3cr3t@queue:6379\n');
+  expect(load({ FLOE_REDIS_URL_FILE: path }).redisUrl).toBe('redis://:s3cr3t@queue:6379');
+  await file('redisUrl: redis://elsewhere\n');
+  expect(load({ FLOE_REDIS_URL_FILE: path }).redisUrl).toBe('redis://:s3cr3t@queue:6379');
+  expect(load({ FLOE_REDIS_URL_FILE: '' }).redisUrl).toBe('redis://elsewhere');
+  expect(refusal(() => load({ FLOE_REDIS_URL_FILE: path, FLOE_REDIS_URL: 'redis://a' }))).toMatch(
+    /^Both FLOE_REDIS_URL and/,
+  );
+  expect(refusal(() => load({ FLOE_REDIS_URL_FILE: '/nowhere' }))).toMatch(/^FLOE_REDIS_URL_FILE: ENOENT/);
+});
+
+it('keeps what such a file holds out of its messages', async () => {
+  const path = join(folder, 'secret');
+  await writeFile(path, 's3cr3t');
+  const message = refusal(() => load({ FLOE_REDIS_URL_FILE: path }));
+  expect(message).toMatch(/^FLOE_REDIS_URL_FILE: must be redis/);
+  expect(message).not.toContain('s3cr3t');
+});
+
 describe('a bad value is named with its source', () => {
   it.each([
     [{ FLOE_SLOTS: 'x' }, {}, 'FLOE_SLOTS: must be an integer from 1 to 1000, got "x".'],

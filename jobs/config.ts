@@ -1,6 +1,7 @@
 /**
- * Configuration: flags > environment > `floe.yaml` (in the working folder, else in /etc/floe) > defaults. One schema; its
- * descriptions are what `floe config` prints, so an option is documented where it is declared.
+ * Configuration: flags > environment > `floe.yaml` (in the working folder, else in /etc/floe) > defaults. In the environment,
+ * `FLOE_X_FILE` names a file that holds the value of `FLOE_X`: for secrets. One schema; its descriptions are what `floe config`
+ * prints, so an option is documented where it is declared.
  */
 import { availableParallelism, homedir, hostname } from 'node:os';
 import { join, resolve } from 'node:path';

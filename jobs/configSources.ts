@@ -8,7 +8,7 @@ import { showValue, valueAt } from './explain.ts';
 export interface Settings {
   /** The winning values, nested as in `floe.yaml`. */
   readonly values: Record<string, unknown>;
-  /** Option → its winning value as it was written. */
+  /** Option → its winning value as it was written, as far as it may be shown. */
   readonly given: ReadonlyMap<string, unknown>;
   /** Option → where that value was found, for messages: `FLOE_SLOTS`, `/etc/floe/floe.yaml: worker.slots`. */
   readonly origins: ReadonlyMap<string, string>;
@@ -30,18 +30,37 @@ export function collectSettings(
   const given = new Map<string, unknown>();
   const origins = new Map<string, string>();
   for (const { path, env } of options) {
-    const candidates: [unknown, string][] = [
+    const candidates: Candidate[] = [
       [valueAt(sources.flags, path.split('.')), flagName(path)],
-      [sources.env[env] || undefined, env],
+      fromEnvironment(sources.env, env),
       [valueAt(file?.settings, path.split('.')), `${file?.path}: ${path}`],
     ];
     const winner = candidates.find(([value]) => value !== undefined && value !== null);
     if (!winner) continue;
-    given.set(path, winner[0]);
+    given.set(path, winner[2] ?? winner[0]);
     origins.set(path, winner[1]);
     place(values, path.split('.'), winner[0]);
   }
   return { values, given, origins };
+}
+
+/** A value, where it was found, and what messages show in its place where it is a secret. */
+type Candidate = [value: unknown, origin: string, shown?: string];
+
+/** The variable, or the content of the file that `<variable>_FILE` names: secrets are handed to containers as files. */
+function fromEnvironment(env: NodeJS.ProcessEnv, name: string): Candidate {
+  const value = env[name] || undefined;
+  const path = env[`${name}_FILE`];
+  if (!path) return [value, name];
+  if (value !== undefined) {
+    throw new FloeError('invalidOption', `Both ${name} and ${name}_FILE are set.`, 'Unset one of them.');
+  }
+  try {
+    return [readFileSync(path, 'utf8').trimEnd(), `${name}_FILE`, `what ${path} holds`];
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new FloeError('invalidOption', `${name}_FILE: ${reason}`, 'Correct the path or its permissions.', { cause });
+  }
 }
 
 /** `worker.lockDurationMs` → `--lock-duration-ms`. */
