@@ -8,15 +8,18 @@ import type { Store } from '../../store/store.ts';
 import { FreezerError } from '../errors.ts';
 import { readFailed } from './catalogue.ts';
 import type { Compressors } from './compressors.ts';
+import { type DataRange, partsWithData } from './dataRanges.ts';
 import type { Index } from './format.ts';
 
 const PACKS_IN_FLIGHT = 3;
 const BATCH_CHUNKS = 16;
 
-/** Content of chunks, in order, that belongs into the file at `path` from its beginning. The file exists. */
+/** Content of chunks, in order, that belongs into the file at `path`, which exists. */
 export interface Destination {
   readonly path: string;
   readonly chunks: readonly number[];
+  /** Where in a sparse file the content belongs; blocks of zeros in it are left as holes. Absent: from the beginning. */
+  readonly dataRanges?: readonly DataRange[] | undefined;
 }
 
 interface Place {
@@ -64,11 +67,17 @@ export async function readChunksInto(
 function placeChunks(destinations: readonly Destination[], index: Index): Map<number, Wanted[]> {
   const byPack = new Map<number, Map<number, Wanted>>();
   for (const [file, destination] of destinations.entries()) {
-    let offset = 0;
+    const ranges = destination.dataRanges?.values();
+    let [offset, endOfRange] = [0, ranges ? 0 : Number.POSITIVE_INFINITY];
     for (const number of destination.chunks) {
       const chunk = index.chunks[number];
       if (!chunk) throw corrupt(`chunk ${number} is not in the index`);
       const [, pack, start, , contentBytes] = chunk;
+      if (offset === endOfRange) {
+        const [begin, sizeBytes] = ranges?.next().value ?? [0, 0];
+        [offset, endOfRange] = [begin, begin + sizeBytes];
+      }
+      if (offset + contentBytes > endOfRange) throw corrupt(`chunk ${number} is not where a file has data`);
       if (pack >= 0) {
         const wanted = byPack.get(pack) ?? new Map<number, Wanted>();
         byPack.set(pack, wanted);
@@ -151,13 +160,14 @@ class OpenFiles implements AsyncDisposable {
   async write(file: number, bytes: Uint8Array, offset: number): Promise<void> {
     const destination = this.#destinations[file];
     if (!destination) throw corrupt('a chunk has no place');
+    const parts = destination.dataRanges ? [...partsWithData(bytes)] : [{ at: 0, bytes }];
     if (destination.chunks.length > SMALL_FILE_CHUNKS) {
       const opened = this.#open.get(file) ?? open(destination.path, 'r+');
       this.#open.set(file, opened);
-      await writeWhole(await opened, bytes, offset);
+      for (const part of parts) await writeWhole(await opened, part.bytes, offset + part.at);
     } else {
       await using handle = await open(destination.path, 'r+');
-      await writeWhole(handle, bytes, offset);
+      for (const part of parts) await writeWhole(handle, part.bytes, offset + part.at);
     }
   }
 

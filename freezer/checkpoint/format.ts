@@ -9,6 +9,7 @@
  * written twice. A chunk is at most 256 KiB of content, named by its sha256, and may be in any pack that the index lists.
  */
 import { z } from 'zod';
+import { MOVING_ATTRIBUTE } from './extendedAttributes.ts';
 
 export const FORMAT_VERSION = 1;
 export const CHUNK_BYTES = 256 * 1024;
@@ -66,6 +67,9 @@ const FilePath = z
     (path) => !path.startsWith('/') && !path.split('/').some((part) => part === '..' || part === '.' || part === ''),
   );
 
+/** Name and value (base64), within the kernel's own bounds. */
+const ExtendedAttribute = z.tuple([z.string().max(255).regex(MOVING_ATTRIBUTE), z.base64().max(90_000)]);
+
 const attributes = {
   path: FilePath,
   /** Permission bits, octal 07777. */
@@ -73,10 +77,29 @@ const attributes = {
   uid: size,
   gid: size,
   modifiedAtMs: z.number(),
+  xattrs: z.array(ExtendedAttribute).optional(),
 };
+
+/** Offset and size of what a sparse file holds: in order, without overlap, so that chunks can be laid in them. */
+const DataRanges = z
+  .array(z.tuple([size, z.int().min(1)]))
+  .refine((ranges) => ranges.every(([offset], at) => offset >= endOf(ranges[at - 1])));
+
+function endOf(range: readonly [number, number] | undefined): number {
+  return range ? range[0] + range[1] : 0;
+}
+
 const FileEntry = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('directory'), ...attributes }),
-  z.strictObject({ type: z.literal('file'), ...attributes, sizeBytes: size, chunks: Chunks }),
+  z.strictObject({
+    type: z.literal('file'),
+    ...attributes,
+    sizeBytes: size,
+    /** Where a sparse file holds anything; the rest is holes, and so may be parts of these. Absent: everywhere. */
+    dataRanges: DataRanges.optional(),
+    /** The content of those ranges, one after the other; each range begins with a new chunk. */
+    chunks: Chunks,
+  }),
   z.strictObject({ type: z.literal('symlink'), ...attributes, target: z.string().min(1) }),
   /** Another name of a file that comes earlier in the list. */
   z.strictObject({ type: z.literal('link'), path: FilePath, target: FilePath }),

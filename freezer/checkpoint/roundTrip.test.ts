@@ -1,6 +1,6 @@
 /** Content through the writer, a store, and the reader. */
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -8,8 +8,7 @@ import { openStore, type Store, StoreError } from '../../store/index.ts';
 import { readChunksInto } from './chunkReader.ts';
 import { ChunkWriter } from './chunkWriter.ts';
 import { Compressors } from './compressors.ts';
-import { finishFiles, makeFiles, saveFiles } from './files.ts';
-import { CHUNK_BYTES, type FileEntry, type Index } from './format.ts';
+import { CHUNK_BYTES, type Index } from './format.ts';
 import { MemoryWriter } from './memory.ts';
 
 const PREFIX = 'jobs/a/';
@@ -152,85 +151,5 @@ describe('memory', () => {
     expect(object?.chunks.map((number) => writer.chunks[number]?.[4])).toEqual([4096, CHUNK_BYTES - 4096, 3 * 4096]);
     const chunks = object?.chunks ?? [];
     expect((await read(indexOf(writer), chunks, content.length)).equals(content)).toBe(true);
-  });
-});
-
-describe('files', () => {
-  async function roundTrip(make: (root: string) => Promise<void>): Promise<string> {
-    const source = join(directory, 'source');
-    await mkdir(join(source, 'workspace'), { recursive: true });
-    await make(join(source, 'workspace'));
-    const writer = writerTo(store);
-    const entries = await saveFiles(source, writer, () => undefined);
-    await writer.finish();
-    const root = join(directory, 'target');
-    await mkdir(root);
-    await makeFiles(root, entries);
-    const destinations = entries.flatMap((entry) =>
-      entry.type === 'file' ? [{ path: join(root, entry.path), chunks: entry.chunks }] : [],
-    );
-    const signal = new AbortController().signal;
-    const from = { store, prefix: PREFIX, compressors, signal, onRead: () => undefined };
-    await readChunksInto(destinations, indexOf(writer), from);
-    await finishFiles(root, entries);
-    return join(root, 'workspace');
-  }
-
-  test('a thousand small files, an empty one and a large one come back', async () => {
-    const large = randomBytes(6 * 2 ** 20 + 7);
-    const root = await roundTrip(async (source) => {
-      await writeFile(join(source, 'large'), large);
-      await writeFile(join(source, 'empty'), '');
-      for (let at = 0; at < 1000; at++) await writeFile(join(source, `small-${at}`), `content ${at}`);
-    });
-    expect(await readdir(root)).toHaveLength(1002);
-    expect((await readFile(join(root, 'large'))).equals(large)).toBe(true);
-    expect((await stat(join(root, 'empty'))).size).toBe(0);
-    expect(await readFile(join(root, 'small-999'), 'utf8')).toBe('content 999');
-  });
-
-  test('times and modes of files and folders come back', async () => {
-    const root = await roundTrip(async (source) => {
-      await mkdir(join(source, 'folder'));
-      await writeFile(join(source, 'folder', 'file'), 'x', { mode: 0o640 });
-      await utimes(join(source, 'folder', 'file'), 1_000_000, 1_000_000.5);
-      await chmod(join(source, 'folder'), 0o1770);
-      await utimes(join(source, 'folder'), 1, 2_000_000);
-    });
-    const file = await stat(join(root, 'folder', 'file'));
-    expect([file.mode & 0o7777, file.mtimeMs]).toEqual([0o640, 1_000_000_500]);
-    const folder = await stat(join(root, 'folder'));
-    expect([folder.mode & 0o7777, folder.mtimeMs]).toEqual([0o1770, 2_000_000_000]);
-  });
-
-  test('a name that is not UTF-8 cannot be frozen, and is not saved as another', async () => {
-    const source = join(directory, 'source');
-    await mkdir(source);
-    await writeFile(Buffer.concat([Buffer.from(`${source}/`), Buffer.from([0x66, 0xfc])]), '');
-    const saving = saveFiles(source, writerTo(store), () => undefined);
-    await expect(saving).rejects.toMatchObject({ code: 'cannotFreeze', message: expect.stringContaining('UTF-8') });
-  });
-});
-
-describe('a list of files that could reach out of its folder is refused', () => {
-  const attributes = { mode: 0o4777, uid: 0, gid: 0, modifiedAtMs: 0 };
-  const folder = (path: string): FileEntry => ({ type: 'directory', path, ...attributes });
-  const file = (path: string): FileEntry => ({ type: 'file', path, sizeBytes: 0, chunks: [], ...attributes });
-  const symlink = (path: string): FileEntry => ({ type: 'symlink', path, target: '/etc', ...attributes });
-
-  test.each([
-    ['a file through a link', [folder('w'), symlink('w/d'), file('w/d/evil')]],
-    ['a link in the place of a folder', [folder('w'), symlink('w/d'), folder('w/d')]],
-    ['a moving folder that is a link', [symlink('w')]],
-    [
-      'a link to what is not a file of the list',
-      [folder('w'), { type: 'link', path: 'w/l', target: 'w/none' } as const],
-    ],
-    ['a folder that is missing', [file('w/f')]],
-  ])('%s', async (_, entries) => {
-    const root = join(directory, 'target');
-    await mkdir(root);
-    await expect(makeFiles(root, entries)).rejects.toMatchObject({ code: 'corrupt' });
-    expect(await readdir(root)).toEqual([]);
   });
 });

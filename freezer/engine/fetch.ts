@@ -10,13 +10,13 @@ import type { Store } from '../../store/store.ts';
 import { readFailed, requireManifest, storeFailed } from '../checkpoint/catalogue.ts';
 import { type Destination, readChunksInto } from '../checkpoint/chunkReader.ts';
 import { Compressors } from '../checkpoint/compressors.ts';
-import { finishFiles, makeFiles } from '../checkpoint/files.ts';
 import { Index, type Manifest } from '../checkpoint/format.ts';
+import { finishFiles, makeFiles } from '../checkpoint/makeFiles.ts';
 import { missingFeatures, readCpuFeatures } from '../cpu.ts';
 import { encodePagemap, pagemapName, pagesName } from '../criu/pagemap.ts';
 import { FreezerError } from '../errors.ts';
 import type { CheckpointPlace, StepProgress } from '../runtime.ts';
-import type { Fetched } from './protocol.ts';
+import type { Fetched, FreezeFolders } from './protocol.ts';
 
 /** A 64 GiB job's index has about 30 MB. */
 const LARGEST_INDEX_BYTES = 2 ** 30;
@@ -42,18 +42,18 @@ export class Fetch implements AsyncDisposable {
     return new Fetch(store, place.prefix, await requireManifest(store, place.prefix, id), report);
   }
 
-  async into(imagesDirectory: string, filesDirectory: string): Promise<Fetched> {
+  async into({ imagesDirectory, filesDirectory, toolboxDirectory }: FreezeFolders): Promise<Fetched> {
     await this.#checkMachine();
     const index = await this.#readIndex();
     await this.#checked(makeFiles(filesDirectory, index.files));
     const destinations = [
       ...(await makeImages(imagesDirectory, index)),
       ...index.files.flatMap((entry) =>
-        entry.type === 'file' ? [{ path: join(filesDirectory, entry.path), chunks: entry.chunks }] : [],
+        entry.type === 'file' ? [{ ...entry, path: join(filesDirectory, entry.path) }] : [],
       ),
     ];
     await this.#fill(destinations, index);
-    await this.#checked(finishFiles(filesDirectory, index.files));
+    await this.#checked(finishFiles(filesDirectory, index.files, toolboxDirectory));
     const { rootPid, logSizes, image } = this.#manifest;
     return { rootPid, logSizes, image };
   }

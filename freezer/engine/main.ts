@@ -32,11 +32,11 @@ const methods: EngineMethods = {
     save = await Save.open(place, checkpointId, report);
   },
   receivePages: ({ controlDirectory, criuVersion }) => saving().receivePages(controlDirectory, criuVersion),
-  saveFiles: ({ imagesDirectory, filesDirectory }) => saving().readFiles(imagesDirectory, filesDirectory),
+  saveFiles: (folders) => saving().readFiles(folders),
   commit: (facts) => saving().commit(facts),
-  fetch: async ({ place, checkpointId, imagesDirectory, filesDirectory }) => {
+  fetch: async ({ place, checkpointId, ...folders }) => {
     await using fetch = await Fetch.open(place, checkpointId, report);
-    return await fetch.into(imagesDirectory, filesDirectory);
+    return await fetch.into(folders);
   },
 };
 

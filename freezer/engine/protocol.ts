@@ -10,16 +10,18 @@ export interface EngineMethods {
    */
   receivePages(of: { controlDirectory: string; criuVersion: [number, number, number] }): Promise<{ isWhole: boolean }>;
   /** Reads CRIU's images and the job's files. Resolves when everything has been read, though not yet sent. */
-  saveFiles(of: { imagesDirectory: string; filesDirectory: string }): Promise<void>;
+  saveFiles(of: FreezeFolders): Promise<void>;
   /** Waits until all is durable and writes the manifest. Until this resolves there is no checkpoint. */
   commit(facts: CommitFacts): Promise<CheckpointSummary>;
   /** Verifies a checkpoint while writing its files and CRIU images into two empty folders. */
-  fetch(of: {
-    place: CheckpointPlace;
-    checkpointId: string;
-    imagesDirectory: string;
-    filesDirectory: string;
-  }): Promise<Fetched>;
+  fetch(of: { place: CheckpointPlace; checkpointId: string } & FreezeFolders): Promise<Fetched>;
+}
+
+/** Folders on this machine: CRIU's images, the files that move, and the tools that read and set what Node cannot. */
+export interface FreezeFolders {
+  readonly imagesDirectory: string;
+  readonly filesDirectory: string;
+  readonly toolboxDirectory: string;
 }
 
 /** What only the worker's side knows about a freeze. */

@@ -13,7 +13,6 @@ import { controlFiles } from '../agent/protocol.ts';
 import { storeFailed, summarize } from '../checkpoint/catalogue.ts';
 import { ChunkWriter } from '../checkpoint/chunkWriter.ts';
 import { Compressors } from '../checkpoint/compressors.ts';
-import { readChunks, saveFiles } from '../checkpoint/files.ts';
 import {
   CHUNK_BYTES,
   checkpointKeys,
@@ -23,9 +22,10 @@ import {
   type Manifest,
 } from '../checkpoint/format.ts';
 import { MemoryWriter } from '../checkpoint/memory.ts';
+import { readChunks, saveFiles } from '../checkpoint/saveFiles.ts';
 import { headerLayout, PageServer } from '../criu/pageServer.ts';
 import type { CheckpointPlace, CheckpointSummary, StepProgress } from '../runtime.ts';
-import type { CommitFacts } from './protocol.ts';
+import type { CommitFacts, FreezeFolders } from './protocol.ts';
 
 /** One large buffer for the page stream: reading 64 KiB at a time halves the rate. */
 const RECEIVE_BYTES = 2 ** 20;
@@ -110,13 +110,14 @@ export class Save {
     return promise;
   }
 
-  async readFiles(imagesDirectory: string, filesDirectory: string): Promise<void> {
+  async readFiles(folders: FreezeFolders): Promise<void> {
+    const { imagesDirectory, filesDirectory, toolboxDirectory } = folders;
     const onRead = (bytes: number) => {
       this.#fileBytes += bytes;
       this.#report({ step: 'saving files', doneBytes: this.#fileBytes, totalBytes: null });
     };
     this.#images = await this.#readImages(imagesDirectory);
-    this.#files = await saveFiles(filesDirectory, this.#writer, onRead);
+    this.#files = await saveFiles(filesDirectory, { toolboxDirectory, writer: this.#writer, onRead });
     const sizeOf = async (name: string) => (await stat(join(filesDirectory, 'logs', name))).size;
     this.#logSizes = { stdout: await sizeOf('stdout'), stderr: await sizeOf('stderr') };
   }

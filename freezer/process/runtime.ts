@@ -76,7 +76,7 @@ async function startRun(options: ProcessRuntimeOptions, start: StartOptions): Pr
 async function thawRun(options: ProcessRuntimeOptions, thaw: ThawOptions): Promise<Run> {
   refuseImage(thaw.program);
   return inFolder(options, thaw, async (folder, group) => {
-    const { rootPid, logSizes } = await fetchCheckpoint(folder, thaw);
+    const { rootPid, logSizes } = await fetchCheckpoint(folder, thaw, options.toolboxDirectory);
     const { container, programEnd } = await launch(options, folder, group);
     return orKill(container, thaw.signal, async () => {
       thaw.attachLease((validForMs) => container.agent.notify('renewLease', { validForMs }));
@@ -137,7 +137,8 @@ async function launch(
     const timer = setTimeout(() => killing.abort(), KILL_AFTER_MS);
     void gone.then(() => clearTimeout(timer));
   };
-  const container = { facts, folder, agent, gone, kill };
+  const { toolboxDirectory } = options;
+  const container = { facts, folder, toolboxDirectory, agent, gone, kill };
   if (group) await orKill(container, undefined, async () => group.hold(await processTree(sandboxPid)));
   return { container, programEnd: end.promise };
 }

@@ -38,6 +38,8 @@ export interface ContainerFacts {
 export interface Container {
   readonly facts: ContainerFacts;
   readonly folder: RunFolder;
+  /** On this machine, for the engine. */
+  readonly toolboxDirectory: string;
   readonly agent: Agent;
   /** Resolves when the container and everything in it is gone, with its last words. */
   readonly gone: Promise<string>;
@@ -116,7 +118,11 @@ export class ContainerRun implements Run {
     received.catch(() => agent.notify('abandonPages', {}));
     const dumped = await bothOf(agent.request('dump', {}), received);
     await this.#container.gatherFiles?.();
-    await engine.peer.request('saveFiles', { imagesDirectory: folder.images, filesDirectory: folder.files });
+    await engine.peer.request('saveFiles', {
+      imagesDirectory: folder.images,
+      filesDirectory: folder.files,
+      toolboxDirectory: this.#container.toolboxDirectory,
+    });
     if (options.afterwards === 'continue') await agent.request('resume', {});
     const readMs = performance.now() - stoppedAt;
     const checkpoint = await engine.peer.request('commit', {

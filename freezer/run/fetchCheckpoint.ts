@@ -4,12 +4,19 @@ import type { ThawOptions } from '../runtime.ts';
 import type { RunFolder } from './folder.ts';
 
 /** Verifies a checkpoint while it fills the run's folder with the job's files and CRIU's images. */
-export async function fetchCheckpoint(folder: RunFolder, thaw: ThawOptions): Promise<Fetched> {
+export async function fetchCheckpoint(
+  folder: RunFolder,
+  thaw: ThawOptions,
+  toolboxDirectory: string,
+): Promise<Fetched> {
   await using engine = new Engine(thaw);
   try {
     const { place, checkpointId } = thaw;
-    const { images: imagesDirectory, files: filesDirectory } = folder;
-    return await engine.peer.request('fetch', { place, checkpointId, imagesDirectory, filesDirectory });
+    return await engine.peer.request('fetch', {
+      ...{ place, checkpointId, toolboxDirectory },
+      imagesDirectory: folder.images,
+      filesDirectory: folder.files,
+    });
   } catch (error) {
     throw engine.explain(error);
   }

@@ -1,0 +1,269 @@
+/** Files through the walk, a store, and back: everything that a program could have noticed about them. */
+import { randomBytes } from 'node:crypto';
+import {
+  chmod,
+  chown,
+  link,
+  lstat,
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { openStore, type Store } from '../../store/index.ts';
+import { defaultToolbox } from '../../test/support/toolbox.ts';
+import { toolCommand } from '../toolbox.ts';
+import { readChunksInto } from './chunkReader.ts';
+import { ChunkWriter } from './chunkWriter.ts';
+import { Compressors } from './compressors.ts';
+import { readExtendedAttributes } from './extendedAttributes.ts';
+import { CHUNK_BYTES, Index } from './format.ts';
+import { finishFiles, makeFiles } from './makeFiles.ts';
+import { saveFiles } from './saveFiles.ts';
+
+const PREFIX = 'jobs/a/';
+const toolboxDirectory = defaultToolbox();
+const signal = new AbortController().signal;
+
+let directory: string;
+let store: Store;
+let compressors: Compressors;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'floe-files-'));
+  store = await openStore(`file://${join(directory, 'store')}`);
+  compressors = new Compressors(2);
+});
+
+afterEach(async () => {
+  await compressors[Symbol.asyncDispose]();
+  await rm(directory, { recursive: true, force: true });
+});
+
+async function save(source: string): Promise<{ index: Index; readBytes: number }> {
+  const writer = new ChunkWriter({ store, prefix: PREFIX, checkpointId: '00000001-000001', compressors, signal });
+  let readBytes = 0;
+  const files = await saveFiles(source, { toolboxDirectory, writer, onRead: (bytes) => (readBytes += bytes) });
+  await writer.finish();
+  const { packs, chunks } = writer;
+  // As it is after a stay in the store.
+  return { index: Index.parse({ packs, chunks, memory: [], images: [], files }), readBytes };
+}
+
+async function restore(index: Index, root: string): Promise<void> {
+  await makeFiles(root, index.files);
+  const destinations = index.files.flatMap((entry) =>
+    entry.type === 'file' ? [{ ...entry, path: join(root, entry.path) }] : [],
+  );
+  await readChunksInto(destinations, index, { store, prefix: PREFIX, compressors, signal, onRead: () => undefined });
+  await finishFiles(root, index.files, toolboxDirectory);
+}
+
+/** Makes a workspace, moves it, and tells where it is then. */
+async function roundTrip(make: (workspace: string) => Promise<void>): Promise<string> {
+  const source = join(directory, 'source');
+  await mkdir(join(source, 'workspace'), { recursive: true });
+  await make(join(source, 'workspace'));
+  const { index } = await save(source);
+  const root = join(directory, 'target');
+  await mkdir(root);
+  await restore(index, root);
+  return join(root, 'workspace');
+}
+
+/** `value` as setfattr(1) takes it. */
+async function setAttribute(path: string, name: string, value: string): Promise<void> {
+  const [program, ...prefix] = toolCommand('setfattr', toolboxDirectory);
+  await execa(program, [...prefix, '-h', '-n', name, '-v', value, '--', path]);
+}
+
+describe('there and back', () => {
+  test('a thousand small files, an empty one and a large one', async () => {
+    const large = randomBytes(6 * 2 ** 20 + 7);
+    const root = await roundTrip(async (source) => {
+      await writeFile(join(source, 'large'), large);
+      await writeFile(join(source, 'empty'), '');
+      for (let at = 0; at < 1000; at++) await writeFile(join(source, `small-${at}`), `content ${at}`);
+    });
+    expect(await readdir(root)).toHaveLength(1002);
+    expect((await readFile(join(root, 'large'))).equals(large)).toBe(true);
+    expect((await stat(join(root, 'empty'))).size).toBe(0);
+    expect(await readFile(join(root, 'small-999'), 'utf8')).toBe('content 999');
+  });
+
+  test('times and modes of files and folders', async () => {
+    const root = await roundTrip(async (source) => {
+      await mkdir(join(source, 'folder'));
+      await writeFile(join(source, 'folder', 'file'), 'x', { mode: 0o640 });
+      await utimes(join(source, 'folder', 'file'), 1_000_000, 1_000_000.5);
+      await chmod(join(source, 'folder'), 0o1770);
+      await utimes(join(source, 'folder'), 1, 2_000_000);
+    });
+    const file = await stat(join(root, 'folder', 'file'));
+    expect([file.mode & 0o7777, file.mtimeMs]).toEqual([0o640, 1_000_000_500]);
+    const folder = await stat(join(root, 'folder'));
+    expect([folder.mode & 0o7777, folder.mtimeMs]).toEqual([0o1770, 2_000_000_000]);
+  });
+
+  test('extended attributes, access control lists and file capabilities, whatever the names', async () => {
+    const names = [
+      'plain',
+      'with space',
+      'new\nline',
+      'return\r',
+      'back\\slash \\012',
+      'a=b "q" #',
+      '-dash',
+      '# file: x',
+    ];
+    const capability = '0x0100000202040000000000000000000000000000';
+    const accessList = '0x0200000001000600ffffffff020006000500000004000400ffffffff10000600ffffffff20000400ffffffff';
+    const root = await roundTrip(async (source) => {
+      await mkdir(join(source, 'ü\u2028'));
+      await symlink('/etc', join(source, 'link'));
+      for (const name of names) {
+        const path = join(source, 'ü\u2028', name);
+        await writeFile(path, 'x');
+        await setAttribute(path, `user.of ${name}`, '0x00ff0a');
+        await setAttribute(path, 'user.empty', '0x');
+        await chown(path, 1234, 1234);
+        await setAttribute(path, 'security.capability', capability);
+        await setAttribute(path, 'system.posix_acl_access', accessList);
+      }
+      await setAttribute(join(source, 'ü\u2028'), 'system.posix_acl_default', accessList);
+      await setAttribute(join(source, 'link'), 'trusted.of-a-link', '0x31');
+      await setAttribute(source, 'user.of-the-folder', `0x${'ab'.repeat(2000)}`);
+    });
+    const before = await readExtendedAttributes(join(directory, 'source'), toolboxDirectory);
+    const after = await readExtendedAttributes(join(directory, 'target'), toolboxDirectory);
+    expect([...before.keys()].sort()).toEqual(
+      [...names.map((name) => `/ü\u2028/${name}`), '/ü\u2028', '/link', ''].map((path) => `workspace${path}`).sort(),
+    );
+    const base64 = (hex: string) => Buffer.from(hex.slice(2), 'hex').toString('base64');
+    expect(Object.fromEntries(before.get('workspace/ü\u2028/new\nline') ?? [])).toEqual({
+      'user.of new\nline': base64('0x00ff0a'),
+      'user.empty': '',
+      'security.capability': base64(capability),
+      'system.posix_acl_access': base64(accessList),
+    });
+    expect(after).toEqual(before);
+    const file = await stat(join(root, 'ü\u2028', 'plain'));
+    expect([file.mode & 0o7777, file.uid]).toEqual([0o664, 1234]);
+  });
+
+  test('setuid bits of a file of another owner, hard links, links and pipes', async () => {
+    const root = await roundTrip(async (source) => {
+      await writeFile(join(source, 'b-setuid'), 'x');
+      await chown(join(source, 'b-setuid'), 1234, 2345);
+      await chmod(join(source, 'b-setuid'), 0o6755);
+      await link(join(source, 'b-setuid'), join(source, 'a-name'));
+      await symlink('no such\nplace', join(source, 'link'));
+      await execa('mkfifo', ['--mode', '620', join(source, 'pipe')]);
+    });
+    const file = await lstat(join(root, 'b-setuid'));
+    expect([file.mode & 0o7777, file.uid, file.gid, file.nlink]).toEqual([0o6755, 1234, 2345, 2]);
+    expect((await lstat(join(root, 'a-name'))).ino).toBe(file.ino);
+    const pipe = await lstat(join(root, 'pipe'));
+    expect([pipe.isFIFO(), pipe.mode & 0o777]).toEqual([true, 0o620]);
+  });
+});
+
+describe('a sparse file', () => {
+  const TERABYTE = 2 ** 40;
+
+  async function writeAt(path: string, pieces: readonly (readonly [offset: number, content: Buffer])[]): Promise<void> {
+    await using file = await open(path, 'r+');
+    for (const [offset, content] of pieces) await file.write(content, 0, content.length, offset);
+  }
+
+  test('of a terabyte is read where it has data, and has its holes afterwards', async () => {
+    const pieces = [0, 5 * CHUNK_BYTES - 8192, 500_000_000_000, TERABYTE - 5].map(
+      (offset) => [offset, offset === TERABYTE - 5 ? randomBytes(5) : randomBytes(16384)] as const,
+    );
+    const path = join(directory, 'source', 'sparse');
+    await mkdir(join(directory, 'source'));
+    await writeFile(path, '');
+    await truncate(path, TERABYTE);
+    await writeAt(path, pieces);
+    const { index, readBytes } = await save(directoryOf('source'));
+    expect(readBytes).toBeLessThanOrEqual(6 * CHUNK_BYTES);
+    const root = directoryOf('target');
+    await mkdir(join(root, 'w'), { recursive: true });
+    // Entries are of folders that move: the file itself stands for one here.
+    await restore(inFolder(index), root);
+    const back = join(root, 'w', 'sparse');
+    const { size, blocks } = await stat(back);
+    expect(size).toBe(TERABYTE);
+    expect(blocks).toBeLessThanOrEqual((await stat(path)).blocks);
+    await using file = await open(back);
+    for (const [offset, content] of pieces) {
+      const read = Buffer.alloc(content.length);
+      await file.read(read, 0, read.length, offset);
+      expect(read.equals(content)).toBe(true);
+    }
+  });
+
+  function directoryOf(name: string): string {
+    return join(directory, name);
+  }
+
+  function inFolder(index: Index): Index {
+    const attributes = { mode: 0o755, uid: 0, gid: 0, modifiedAtMs: 0 };
+    const files = index.files.map((entry) => ({ ...entry, path: `w/${entry.path}` }));
+    return { ...index, files: [{ type: 'directory', path: 'w', ...attributes }, ...files] };
+  }
+
+  test.each([
+    ['small', 100_000, [[65536, 4096]]],
+    ['with data in every second block', 3 * CHUNK_BYTES, Array.from({ length: 96 }, (_, at) => [at * 8192, 4096])],
+    ['with nothing but holes', 10 * CHUNK_BYTES + 1, []],
+    ['whose data ends where a chunk does', 4 * CHUNK_BYTES, [[CHUNK_BYTES, CHUNK_BYTES]]],
+  ])('%s comes back as it was', async (_, size, ranges) => {
+    const root = await roundTrip(async (source) => {
+      await writeFile(join(source, 'sparse'), '');
+      await truncate(join(source, 'sparse'), size);
+      await writeAt(
+        join(source, 'sparse'),
+        ranges.map(([offset = 0, bytes = 0]) => [offset, randomBytes(bytes)]),
+      );
+      await execa('sync', [join(source, 'sparse')]);
+    });
+    const source = join(directory, 'source', 'workspace', 'sparse');
+    expect((await readFile(join(root, 'sparse'))).equals(await readFile(source))).toBe(true);
+    await execa('sync', [join(root, 'sparse')]);
+    expect((await stat(join(root, 'sparse'))).blocks).toBeLessThanOrEqual((await stat(source)).blocks);
+  });
+});
+
+test('a name that is not UTF-8 cannot be frozen, and is not saved as another', async () => {
+  const source = join(directory, 'source');
+  await mkdir(source);
+  await writeFile(Buffer.concat([Buffer.from(`${source}/`), Buffer.from([0x66, 0xfc])]), '');
+  await expect(save(source)).rejects.toMatchObject({
+    code: 'cannotFreeze',
+    message: expect.stringContaining('UTF-8'),
+  });
+});
+
+test('an attribute that no file system takes is the fault of the checkpoint', async () => {
+  const source = join(directory, 'source');
+  await mkdir(join(source, 'workspace'), { recursive: true });
+  const { index } = await save(source);
+  const [folder] = index.files;
+  if (folder?.type !== 'directory') throw new Error('The folder is missing.');
+  const files = [{ ...folder, xattrs: [['system.posix_acl_access', 'eA=='] as [string, string]] }];
+  const root = join(directory, 'target');
+  await mkdir(root);
+  await expect(restore({ ...index, files }, root)).rejects.toMatchObject({ code: 'corrupt' });
+});

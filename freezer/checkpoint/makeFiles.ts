@@ -1,0 +1,81 @@
+/** Files on their way in: a list of entries as a folder. Content comes between `makeFiles` and `finishFiles`. */
+import { chmod, lchown, link, lutimes, mkdir, open, symlink, utimes } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { execa } from 'execa';
+import { FreezerError } from '../errors.ts';
+import { setExtendedAttributes } from './extendedAttributes.ts';
+import type { FileEntry } from './format.ts';
+
+/**
+ * Makes everything but the files' content; files get their size, as holes. `root` must exist and be empty. Throws
+ * `FreezerError` `corrupt` for a list that could reach out of it.
+ */
+export async function makeFiles(root: string, entries: readonly FileEntry[]): Promise<void> {
+  refuseEscapes(entries);
+  for (const entry of entries) {
+    const path = join(root, entry.path);
+    switch (entry.type) {
+      case 'directory':
+        await mkdir(path, { recursive: true });
+        break;
+      case 'symlink':
+        await symlink(entry.target, path);
+        break;
+      case 'fifo':
+        await execa('mkfifo', ['--', path]);
+        break;
+      case 'link':
+        await link(join(root, entry.target), path);
+        break;
+      case 'file': {
+        await using file = await open(path, 'wx', 0o600);
+        await file.truncate(entry.sizeBytes);
+      }
+    }
+  }
+}
+
+/**
+ * Every entry must be new and in a folder that came before it, and a link must name a file that came before it: then
+ * nothing is ever written through a link, whoever made the list.
+ */
+function refuseEscapes(entries: readonly FileEntry[]): void {
+  const types = new Map<string, FileEntry['type']>();
+  for (const entry of entries) {
+    const parent = dirname(entry.path);
+    const hasPlace = parent === '.' ? entry.type === 'directory' : types.get(parent) === 'directory';
+    const isSound = entry.type !== 'link' || types.get(entry.target) === 'file';
+    if (!hasPlace || !isSound || types.has(entry.path)) {
+      const what = `The checkpoint is corrupt: its entry "${entry.path}" is out of place.`;
+      throw new FreezerError('corrupt', what, 'Floe falls back to the checkpoint before it.');
+    }
+    types.set(entry.path, entry.type);
+  }
+}
+
+/**
+ * Sets owners, extended attributes, modes and times, when all content is in place; folders last, since what is done in them
+ * touches their times. In this order, because a change of owner takes setuid bits and file capabilities away, and the mode
+ * is what an access control list leaves of it. Throws as `setExtendedAttributes` does.
+ */
+export async function finishFiles(
+  root: string,
+  entries: readonly FileEntry[],
+  toolboxDirectory: string,
+): Promise<void> {
+  for (const entry of entries) {
+    if (entry.type !== 'link') await lchown(join(root, entry.path), entry.uid, entry.gid);
+  }
+  await setExtendedAttributes(root, entries, toolboxDirectory);
+  for (const entry of entries.toReversed()) {
+    if (entry.type === 'link') continue;
+    const path = join(root, entry.path);
+    const seconds = entry.modifiedAtMs / 1000;
+    if (entry.type === 'symlink') {
+      await lutimes(path, seconds, seconds);
+      continue;
+    }
+    await chmod(path, entry.mode);
+    await utimes(path, seconds, seconds);
+  }
+}

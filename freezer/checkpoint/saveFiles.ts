@@ -1,0 +1,137 @@
+/** Files on their way out: a folder as a list of entries whose content is in chunks. */
+import { type BigIntStats, constants } from 'node:fs';
+import { type FileHandle, lstat, open, readdir, readlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { FreezerError } from '../errors.ts';
+import type { ChunkWriter } from './chunkWriter.ts';
+import { type DataRange, findDataRanges, isSparse } from './dataRanges.ts';
+import { readExtendedAttributes } from './extendedAttributes.ts';
+import { CHUNK_BYTES, type FileEntry } from './format.ts';
+
+/** A link in the place of a file is not followed, and a pipe in its place does not hold us up. */
+const OPEN_FILE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+/** What the walk needs besides the folder. */
+export interface SaveFilesOptions {
+  readonly toolboxDirectory: string;
+  readonly writer: ChunkWriter;
+  readonly onRead: (bytes: number) => void;
+}
+
+/**
+ * Adds everything below `root` to the writer, folders before their content. Nothing may change there meanwhile.
+ * Sockets are left out: CRIU makes those that the job had bound again. Throws `FreezerError` `cannotFreeze` for names that are
+ * not UTF-8.
+ */
+export async function saveFiles(
+  root: string,
+  { toolboxDirectory, writer, onRead }: SaveFilesOptions,
+): Promise<FileEntry[]> {
+  const entries: FileEntry[] = [];
+  const firstNames = new Map<string, string>();
+  const xattrs = await readExtendedAttributes(root, toolboxDirectory);
+  const buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES);
+
+  async function visit(path: string): Promise<void> {
+    const names = await readdir(join(root, path), { encoding: 'buffer' });
+    for (const name of names.map((bytes) => asText(bytes, path)).sort()) {
+      const below = path === '' ? name : `${path}/${name}`;
+      const stats = await lstat(join(root, below), { bigint: true });
+      const entry = await describe(below, stats);
+      if (entry) entries.push(entry);
+      if (stats.isDirectory()) await visit(below);
+    }
+  }
+
+  async function describe(path: string, stats: BigIntStats): Promise<FileEntry | null> {
+    const attributes = { path, ...attributesOf(stats), ...(xattrs.has(path) ? { xattrs: xattrs.get(path) } : {}) };
+    if (stats.isDirectory()) return { type: 'directory', ...attributes };
+    if (stats.isSymbolicLink())
+      return {
+        type: 'symlink',
+        ...attributes,
+        target: asText(await readlink(join(root, path), { encoding: 'buffer' }), path),
+      };
+    if (stats.isFIFO()) return { type: 'fifo', ...attributes };
+    if (!stats.isFile()) return null;
+    const target = stats.nlink > 1n ? firstNames.get(identityOf(stats)) : undefined;
+    if (target !== undefined) return { type: 'link', path, target };
+    if (stats.nlink > 1n) firstNames.set(identityOf(stats), path);
+    return { type: 'file', ...attributes, ...(await saveContent(join(root, path), stats)) };
+  }
+
+  async function saveContent(path: string, stats: BigIntStats) {
+    const sizeBytes = Number(stats.size);
+    if (sizeBytes === 0) return { sizeBytes, chunks: [] };
+    await using file = await openSame(path, stats);
+    if (!isSparse(stats)) return { sizeBytes, chunks: await readChunks(file, sizeBytes, writer, buffer, onRead) };
+    const dataRanges = await findDataRanges(file, sizeBytes, toolboxDirectory);
+    return { sizeBytes, dataRanges, chunks: await readRanges(file, dataRanges, writer, buffer, onRead) };
+  }
+
+  await visit('');
+  return entries;
+}
+
+function attributesOf(stats: BigIntStats) {
+  return {
+    mode: Number(stats.mode & 0o7777n),
+    uid: Number(stats.uid),
+    gid: Number(stats.gid),
+    modifiedAtMs: Number(stats.mtimeNs) / 1e6,
+  };
+}
+
+function identityOf(stats: BigIntStats): string {
+  return `${stats.dev}:${stats.ino}`;
+}
+
+/** The file that was looked at, and no other that has taken its name. */
+async function openSame(path: string, seen: BigIntStats): Promise<FileHandle> {
+  const file = await open(path, OPEN_FILE);
+  if (identityOf(await file.stat({ bigint: true })) === identityOf(seen)) return file;
+  await file.close();
+  throw new Error(`A file was replaced while it was saved: ${path}.`);
+}
+
+/** Throws `FreezerError` `cannotFreeze` for a name that is not UTF-8: saved as text it would come back as another. */
+function asText(bytes: Buffer, folder: string): string {
+  const text = bytes.toString('utf8');
+  if (Buffer.from(text).equals(bytes)) return text;
+  const what = `The job cannot be frozen: in "${folder}" a name or link target is not UTF-8: ${text}.`;
+  throw new FreezerError('cannotFreeze', what, 'Let the program name its files in UTF-8.');
+}
+
+/** Adds the first `sizeBytes` of an open file to the writer and gives the chunks' indices. */
+export function readChunks(
+  file: FileHandle,
+  sizeBytes: number,
+  writer: ChunkWriter,
+  buffer: Buffer,
+  onRead: (bytes: number) => void,
+): Promise<number[]> {
+  return readRanges(file, [[0, sizeBytes]], writer, buffer, onRead);
+}
+
+async function readRanges(
+  file: FileHandle,
+  ranges: readonly DataRange[],
+  writer: ChunkWriter,
+  buffer: Buffer,
+  onRead: (bytes: number) => void,
+): Promise<number[]> {
+  const chunks: number[] = [];
+  for (const [offset, sizeBytes] of ranges) {
+    const end = offset + sizeBytes;
+    for (let at = offset; at < end; ) {
+      await writer.ready();
+      const { bytesRead } = await file.read(buffer, 0, Math.min(buffer.length, end - at), at);
+      if (bytesRead === 0) throw new Error(`A file became shorter while it was saved, at ${at} of ${end} bytes.`);
+      chunks.push(writer.beginChunk());
+      writer.append(buffer.subarray(0, bytesRead));
+      onRead(bytesRead);
+      at += bytesRead;
+    }
+  }
+  return chunks;
+}
