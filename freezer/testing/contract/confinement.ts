@@ -1,0 +1,52 @@
+/** What a job cannot do, seen from inside. */
+
+import { writeFile } from 'node:fs/promises';
+import { constants } from 'node:os';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { describe, expect, test } from 'vitest';
+import { type Kind, onStage, output, untilLines, withPrograms } from '../stage.ts';
+
+/** Needs a shell. */
+export function confinesTheJob(kind: Kind): void {
+  const stage = onStage(kind);
+
+  describe('the job in its container', () => {
+    test('has no capability, can gain none, and no io_uring, before and after a move', async () => {
+      const script =
+        'while :; do ./capabilities; ./io_uring; echo --; while [ ! -e go ]; do sleep 0.02; done; rm go; done';
+      let run = await stage().start(['sh', '-c', script], async (workspace) => {
+        await withPrograms('capabilities')(workspace);
+        await withPrograms('io_uring')(workspace);
+      });
+      await untilLines(run, 9);
+      run = await stage().move(run, 1);
+      await writeFile(join(run.workspace, 'go'), '');
+      await untilLines(run, 18);
+      const [before, after] = (await output(run)).split('--\n');
+      expect(before?.split('\n').map((line) => line.replace(/\s+/, ' '))).toEqual([
+        ...['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'].map((name) => `${name}: 0000000000000000`),
+        ...['NoNewPrivs: 1', 'Seccomp: 2', 'io_uring: Function not implemented', ''],
+      ]);
+      expect(after).toBe(before);
+    });
+
+    test('dies when its lease is not renewed', async () => {
+      const run = await stage().start(['sleep', '1000']);
+      stage().renewNewest(100);
+      expect(await run.ended).toMatchObject({ kind: 'lost', reason: expect.stringContaining('lease') });
+    });
+
+    test('is gone with everything in it after a kill', async () => {
+      const run = await stage().start(['sh', '-c', 'setsid sleep 54321.1 & sleep 54321.1 & echo ready; wait']);
+      await untilLines(run, 1);
+      await run.kill();
+      expect((await execa('pgrep', ['-f', 'sleep 54321.1'], { reject: false })).stdout).toBe('');
+    });
+
+    test('a job that kills its whole process group, as shell scripts do, is not lost with it', async () => {
+      const run = await stage().start(['sh', '-c', 'sleep 1000 & kill -TERM 0; wait']);
+      expect(await run.ended).toEqual({ kind: 'killed', signal: constants.signals.SIGTERM });
+    });
+  });
+}

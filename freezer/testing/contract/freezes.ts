@@ -1,0 +1,145 @@
+/** Freezes after which the program goes on: periodic ones, and those that fail. */
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { constants } from 'node:os';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { type Kind, onStage, output, untilLines, withPrograms } from '../stage.ts';
+
+/** Needs a shell and perl. */
+export function goesOnAfterFreezes(kind: Kind): void {
+  const stage = onStage(kind);
+
+  describe('a periodic checkpoint', () => {
+    test.each(['threads', 'tree'])(
+      '%s: lets the program run on, and can be gone back to with memory, files and log as they were',
+      async (mode) => {
+        const run = await stage().start(['./memory', '8', '400', mode, '--pace-ms', '10'], withPrograms('memory'));
+        await untilLines(run, 5);
+        const { checkpoint } = await run.freeze({ place: stage().place, epoch: 1, afterwards: 'continue' });
+        const linesThen = (await readFile(run.logs.stdout))
+          .subarray(0, checkpoint.logSizes.stdout)
+          .toString()
+          .split('\n').length;
+        await untilLines(run, linesThen + 10);
+        await run.kill();
+        const again = await stage().thaw(checkpoint.id, 2);
+        expect(again.logStart).toEqual(checkpoint.logSizes);
+        expect(await again.ended).toEqual({ kind: 'exited', code: 0 });
+        const steps = (await output(again)).match(/^step \d+/gm);
+        expect(steps).toEqual(Array.from({ length: 400 }, (_, at) => `step ${at + 1}`));
+      },
+    );
+
+    test('is not heard of by a parent that listens for its children', async () => {
+      const run = await stage().start(['perl', '-e', HEAR_OF_CHILDREN]);
+      await untilLines(run, 1);
+      await run.freeze({ place: stage().place, epoch: 1, afterwards: 'continue' });
+      await writeFile(join(run.workspace, 'go'), '');
+      await run.ended;
+      expect(await output(run)).toBe('ready\n0\n');
+    });
+
+    test('leaves nothing of its own in the workspace, even for a file that lost the name it was opened by', async () => {
+      const script =
+        'exec 5<>a; echo text >&5; ln a b; rm a; echo ready; while [ ! -e go ]; do sleep 0.02; done; cat b; ls';
+      const run = await stage().start(['sh', '-c', script]);
+      await untilLines(run, 1);
+      const { checkpoint } = await run.freeze({ place: stage().place, epoch: 1, afterwards: 'continue' });
+      expect(await readdir(run.workspace)).toEqual(['b']);
+      await run.kill();
+      const again = await stage().thaw(checkpoint.id, 2);
+      await writeFile(join(again.workspace, 'go'), '');
+      expect(await again.ended).toEqual({ kind: 'exited', code: 0 });
+      expect(await output(again)).toBe('ready\ntext\nb\ngo\n');
+    });
+  });
+
+  describe('a freeze that fails lets the program run on and leaves the checkpoints before it', () => {
+    // The smaller job fits into the engine's buffers, the larger one meets the refusal in the middle of its dump.
+    test.each([16, 320])('the store is full, %i MiB of memory', async (sizeMib) => {
+      const disk = join(stage().directory, 'disk');
+      await mkdir(disk);
+      await execa('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', disk]);
+      try {
+        const command = ['./memory', String(sizeMib), '150', 'random', '--pace-ms', '30'];
+        const run = await stage().start(command, withPrograms('memory'));
+        await untilLines(run, 5);
+        await run.freeze({ place: stage().place, epoch: 1, afterwards: 'continue' });
+        const full = { storeUrl: `file://${disk}`, prefix: stage().place.prefix };
+        await expect(run.freeze({ place: full, epoch: 1, afterwards: 'stop' })).rejects.toMatchObject({
+          code: 'storeFailed',
+        });
+        expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
+        expect(await stage().checkpoints()).toEqual(['00000001-000001']);
+      } finally {
+        await execa('umount', [disk]);
+      }
+    });
+
+    test('it is cancelled in the middle of the dump', async () => {
+      const run = await stage().start(['./memory', '256', '150', 'random', '--pace-ms', '30'], withPrograms('memory'));
+      await untilLines(run, 5);
+      const cancel = new AbortController();
+      const onProgress = ({ step }: { step: string }) => step === 'dumping' && cancel.abort();
+      const freeze = run.freeze({
+        place: stage().place,
+        epoch: 1,
+        afterwards: 'stop',
+        signal: cancel.signal,
+        onProgress,
+      });
+      await expect(freeze).rejects.toMatchObject({ code: 'cancelled' });
+      expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
+      expect(await stage().checkpoints()).toEqual([]);
+    });
+
+    test('the job holds what CRIU cannot dump: it is named, and works once let go of', async () => {
+      const run = await stage().start(['./undumpable'], withPrograms('undumpable'));
+      await untilLines(run, 1);
+      const freeze = run.freeze({ place: stage().place, epoch: 1, afterwards: 'stop' });
+      await expect(freeze).rejects.toMatchObject({
+        code: 'cannotFreeze',
+        message: expect.stringContaining('a userfaultfd'),
+      });
+      run.signal(constants.signals.SIGUSR1);
+      await untilLines(run, 2);
+      await run.freeze({ place: stage().place, epoch: 1, afterwards: 'stop' });
+      expect(await stage().checkpoints()).toHaveLength(1);
+    });
+
+    test('the job talks to a process outside: it is named', async () => {
+      const outside = execa('perl', ['-MIO::Socket::UNIX', '-e', LISTEN, join(stage().directory, 'socket')], {
+        reject: false,
+      });
+      onTestFinished(() => void outside.kill());
+      await expect.poll(() => stat(join(stage().directory, 'socket')).then(Boolean, () => false)).toBe(true);
+      const run = await stage().start(['perl', '-MIO::Socket::UNIX', '-e', TALK], async (workspace) => {
+        await execa('ln', [join(stage().directory, 'socket'), join(workspace, 'socket')]);
+      });
+      await untilLines(run, 1);
+      const freeze = run.freeze({ place: stage().place, epoch: 1, afterwards: 'stop' });
+      await expect(freeze).rejects.toMatchObject({
+        code: 'cannotFreeze',
+        message: expect.stringContaining('UNIX socket'),
+      });
+      await writeFile(join(run.workspace, 'go'), '');
+      expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
+    });
+
+    test('the program has ended', async () => {
+      const run = await stage().start(['true']);
+      await run.ended;
+      await expect(run.freeze({ place: stage().place, epoch: 1, afterwards: 'stop' })).rejects.toMatchObject({
+        code: 'ended',
+      });
+    });
+  });
+}
+
+// Perl, because every Debian system has it.
+const LISTEN = 'my $s = IO::Socket::UNIX->new(Local => shift, Listen => 1); my $c = $s->accept; $s->accept';
+const TALK =
+  'my $s = IO::Socket::UNIX->new(Peer => "socket") or die; $| = 1; print "ready\\n"; select undef, undef, undef, 0.02 until -e "go"';
+const HEAR_OF_CHILDREN =
+  '$| = 1; $SIG{CHLD} = sub { $heard++ }; fork || exec "sleep", 1000; print "ready\\n"; select undef, undef, undef, 0.02 until -e "go"; print $heard + 0, "\\n"';

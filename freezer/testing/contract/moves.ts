@@ -1,0 +1,51 @@
+/** Moves of programs that verify themselves, and how they end. */
+
+import { readFile } from 'node:fs/promises';
+import { constants } from 'node:os';
+import { describe, expect, test } from 'vitest';
+import { type Kind, onStage, output, untilLines, withPrograms } from '../stage.ts';
+
+/** Needs nothing of the image but the memory program. */
+export function movesExactly(kind: Kind): void {
+  const stage = onStage(kind);
+
+  const memory = kind.memory ?? './memory';
+
+  describe('three moves of the self-verifying job', () => {
+    test.each(kind.modes ?? ['plain', 'random', 'threads', 'tree', 'shared'])(
+      '%s: memory, files and log are those of an undisturbed run',
+      async (mode) => {
+        const undisturbed = await stage().start([memory, '16', '400', mode, '--pace-ms', '1'], withPrograms('memory'));
+        expect(await undisturbed.ended).toEqual({ kind: 'exited', code: 0 });
+        const expected = await output(undisturbed);
+
+        let run = await stage().start([memory, '16', '400', mode, '--pace-ms', '10'], withPrograms('memory'));
+        for (const epoch of [1, 2, 3]) {
+          await untilLines(run, 8 * epoch);
+          run = await stage().move(run, epoch);
+        }
+        expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
+        expect(await output(run)).toBe(expected);
+      },
+    );
+  });
+
+  describe('how a program ends survives moves', () => {
+    test.each([
+      [['--exit', '42'], { kind: 'exited', code: 42 }],
+      [['--die', '11'], { kind: 'killed', signal: constants.signals.SIGSEGV }],
+    ] as const)('%s', async (option, end) => {
+      let run = await stage().start([memory, '1', '400', '--pace-ms', '10', ...option], withPrograms('memory'));
+      await untilLines(run, 5);
+      run = await stage().move(run, 1);
+      run = await stage().move(run, 2);
+      expect(await run.ended).toEqual(end);
+    });
+
+    test('a program that cannot be executed ends with 127, and the log says why', async () => {
+      const run = await stage().start(['./no-such-program']);
+      expect(await run.ended).toEqual({ kind: 'exited', code: 127 });
+      expect(await readFile(run.logs.stderr, 'utf8')).toContain('./no-such-program: No such file or directory');
+    });
+  });
+}

@@ -1,0 +1,152 @@
+/**
+ * For tests of runtimes: machines that know nothing of each other, though all are this one, with a store between them, and the
+ * runs of one job. Disposing ends what was started and removes what was written.
+ */
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeAll, beforeEach, expect } from 'vitest';
+import { openStore } from '../../store/index.ts';
+import { type ProgramName, program } from '../../test/support/programs.ts';
+import { listCheckpoints } from '../checkpoint/catalogue.ts';
+import type { CheckpointPlace, Program, RenewLease, Run, Runtime } from '../runtime.ts';
+
+/** Long enough for any test. */
+const LEASE_MS = 600_000;
+
+export type OpenRuntime = (stateDirectory: string) => Runtime;
+
+export class Stage implements AsyncDisposable {
+  readonly directory: string;
+  readonly place: CheckpointPlace;
+  readonly #open: OpenRuntime;
+  /** What every program has, an image say. */
+  readonly #common: Partial<Program>;
+  readonly #machines = new Map<string, Runtime>();
+  readonly #runs: Run[] = [];
+  #renewNewest: RenewLease = () => undefined;
+
+  private constructor(directory: string, open: OpenRuntime, common: Partial<Program>) {
+    this.directory = directory;
+    this.#open = open;
+    this.#common = common;
+    this.place = { storeUrl: `file://${join(directory, 'store')}`, prefix: 'jobs/a/' };
+  }
+
+  static async make(open: OpenRuntime, common: Partial<Program> = {}): Promise<Stage> {
+    return new Stage(await mkdtemp(join(tmpdir(), 'floe-runtime-')), open, common);
+  }
+
+  /** Where the machine of that name keeps its runs. */
+  stateDirectory(name: string): string {
+    return join(this.directory, name);
+  }
+
+  machine(name: string): Runtime {
+    const machine = this.#machines.get(name) ?? this.#open(this.stateDirectory(name));
+    this.#machines.set(name, machine);
+    return machine;
+  }
+
+  program(command: string[], more: Partial<Program> = {}): Program {
+    return { command, env: {}, ...this.#common, ...more };
+  }
+
+  async start(
+    command: string[],
+    prepareWorkspace: (directory: string) => Promise<void> = async () => undefined,
+    more: Partial<Program> = {},
+  ): Promise<Run> {
+    const program = this.program(command, more);
+    const run = await this.machine('m0').start({ ...this.#options(1), program, prepareWorkspace });
+    this.#runs.push(run);
+    return run;
+  }
+
+  /** Freezes a run and thaws it on the machine after, `epoch` counting moves. */
+  async move(run: Run, epoch: number, more: Partial<Program> = {}): Promise<Run> {
+    const { checkpoint } = await run.freeze({ place: this.place, epoch, afterwards: 'stop' });
+    await run[Symbol.asyncDispose]();
+    return this.thaw(checkpoint.id, epoch + 1, more);
+  }
+
+  async thaw(checkpointId: string, epoch: number, more: Partial<Program> = {}): Promise<Run> {
+    const program = this.program(['unused'], more);
+    const options = { ...this.#options(epoch), program, place: this.place, checkpointId };
+    const run = await this.machine(`m${epoch}`).thaw(options);
+    this.#runs.push(run);
+    return run;
+  }
+
+  #options(epoch: number) {
+    return { jobId: 'a', epoch, attachLease: this.attachLease };
+  }
+
+  readonly attachLease = (renewLease: RenewLease): void => {
+    this.#renewNewest = renewLease;
+    renewLease(LEASE_MS);
+  };
+
+  /** Renews the lease of the container that was made last. */
+  renewNewest(validForMs: number): void {
+    this.#renewNewest(validForMs);
+  }
+
+  async checkpoints(): Promise<string[]> {
+    await using store = await openStore(this.place.storeUrl);
+    return (await listCheckpoints(store, this.place.prefix)).map(({ id }) => id);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const run of this.#runs) await run[Symbol.asyncDispose]();
+    await rm(this.directory, { recursive: true, force: true });
+  }
+}
+
+/** A runtime, and what the programs in its containers find there. */
+export interface Kind {
+  /** Makes the images where there are some. Default none needed. */
+  readonly prepare?: () => Promise<Partial<Program>>;
+  readonly open: OpenRuntime;
+  /** The self-verifying program in the image. Default: it is put into the workspace. */
+  readonly memory?: string;
+  /** What it is moved as. Default all that it can do. */
+  readonly modes?: readonly string[];
+}
+
+/** A stage of its own for each test of the group that this is called in. */
+export function onStage(kind: Kind): () => Stage {
+  let stage: Stage;
+  let common: Partial<Program> = {};
+  beforeAll(async () => {
+    common = (await kind.prepare?.()) ?? {};
+  });
+  beforeEach(async () => {
+    stage = await Stage.make(kind.open, common);
+  });
+  afterEach(async () => {
+    await stage[Symbol.asyncDispose]();
+  });
+  return () => stage;
+}
+
+export const output = (run: Run): Promise<string> => readFile(run.logs.stdout, 'utf8');
+
+/** Resolves when the log has at least this many lines, or the program has ended. */
+export async function untilLines(run: Run, count: number): Promise<void> {
+  let hasEnded = false;
+  void run.ended.then(() => (hasEnded = true));
+  await expect
+    .poll(async () => hasEnded || (await output(run)).split('\n').length > count, { timeout: 60_000, interval: 20 })
+    .toBe(true);
+}
+
+/** Puts compiled programs into the workspace, so that they move with the job. */
+export function withPrograms(...names: ProgramName[]): (directory: string) => Promise<void> {
+  return async (workspace) => {
+    for (const name of names) {
+      await writeFile(join(workspace, name), await readFile(await program(name)));
+      await chmod(join(workspace, name), 0o755);
+    }
+  };
+}
