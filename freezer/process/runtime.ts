@@ -17,6 +17,7 @@ import { readCriuVersion } from '../toolbox.ts';
 import { checkMachine } from './checkMachine.ts';
 import { RunGroup, sweepRunGroups } from './limits.ts';
 import { sandboxArguments } from './sandbox.ts';
+import { makeVolumes } from './volumes.ts';
 
 export interface ProcessRuntimeOptions {
   /** Where runs have their folders; on a disk with room for the jobs' files and, while thawing, their memory. */
@@ -57,6 +58,7 @@ async function startRun(options: ProcessRuntimeOptions, start: StartOptions): Pr
   refuseImage(start.program);
   return inFolder(options, start, async (folder, group) => {
     await makeMovingFolders(folder);
+    await makeVolumes(folder, start.program.volumes ?? []);
     await start.prepareWorkspace?.(folder.workspace);
     const { container, programEnd } = await launch(options, folder, group);
     return orKill(container, start.signal, async () => {

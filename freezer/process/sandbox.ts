@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { places } from '../agent/protocol.ts';
 import { movingFolders, type RunFolder } from '../run/folder.ts';
 import { TOOLBOX_IN_CONTAINER, toolbox } from '../toolbox.ts';
+import { requirePlaces, volumesOf } from './volumes.ts';
 
 const AGENT_IN_CONTAINER = '/floe/freezer';
 const NODE_IN_CONTAINER = '/floe/node';
@@ -20,6 +21,8 @@ const OWN = new Set(['proc', 'dev', 'tmp', 'workspace', 'floe', 'lost+found']);
 
 /** Arguments for `bwrap`, up to and with the agent's command line. */
 export async function sandboxArguments(folder: RunFolder, toolboxDirectory: string): Promise<string[]> {
+  const volumes = await volumesOf(folder.files);
+  await requirePlaces(volumes);
   const source = fileURLToPath(new URL('..', import.meta.url));
   const extension = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
   return [
@@ -27,13 +30,34 @@ export async function sandboxArguments(folder: RunFolder, toolboxDirectory: stri
     // For the agent and CRIU. The supervisor drops every capability before it starts the job.
     ...['--cap-add', 'ALL'],
     ...(await hostFolders()),
-    ...['--proc', '/proc', '--dev', '/dev'],
+    ...['--proc', '/proc', '--dev', '/dev', ...hiddenFromTheJob()],
     ...Object.entries(movingFolders).flatMap(([place, name]) => ['--bind', join(folder.files, name), place]),
+    ...volumes.flatMap(({ place, directory }) => ['--bind', directory, place]),
     ...['--bind', folder.images, places.images, '--bind', folder.control, places.control],
     ...['--ro-bind', toolboxDirectory, TOOLBOX_IN_CONTAINER, '--ro-bind', source, AGENT_IN_CONTAINER],
     ...['--ro-bind', process.execPath, NODE_IN_CONTAINER, '--ro-bind', packageFile(source), '/floe/package.json'],
     ...['--remount-ro', '/', '--chdir', '/', '--clearenv'],
     ...['--', toolbox.init, '--', NODE_IN_CONTAINER, join(AGENT_IN_CONTAINER, 'agent', `main${extension}`)],
+  ];
+}
+
+/**
+ * What container engines keep from a container, too: without a capability root may still write what belongs to root, such as
+ * core_pattern, which names a program that the kernel starts outside of any container.
+ */
+const READ_ONLY = ['/proc/sys', '/proc/bus', '/proc/fs', '/proc/irq', '/proc/sysrq-trigger'];
+const HIDDEN_FILES = [
+  ...['/proc/interrupts', '/proc/kcore', '/proc/keys', '/proc/latency_stats', '/proc/sched_debug', '/proc/timer_list'],
+  '/proc/timer_stats',
+];
+const HIDDEN_FOLDERS = ['/proc/acpi', '/proc/asound', '/proc/scsi', '/sys/devices/virtual/powercap', '/sys/firmware'];
+
+/** Those of them that this kernel has. */
+function hiddenFromTheJob(): string[] {
+  return [
+    ...READ_ONLY.filter(existsSync).flatMap((path) => ['--ro-bind', path, path]),
+    ...HIDDEN_FILES.filter(existsSync).flatMap((path) => ['--ro-bind', '/dev/null', path]),
+    ...HIDDEN_FOLDERS.filter(existsSync).flatMap((path) => ['--tmpfs', path, '--remount-ro', path]),
   ];
 }
 
