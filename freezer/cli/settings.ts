@@ -1,0 +1,63 @@
+/** Where things are, from flags and the environment; flags win. */
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { CommandError } from './commandError.ts';
+import { EXIT_CODES_HELP } from './exitCodes.ts';
+
+export interface CommonFlags {
+  readonly store?: string;
+  readonly stateDir?: string;
+  readonly name?: string;
+}
+
+const absolute = z.string().startsWith('/', 'must be an absolute path');
+const Settings = z.object({
+  storeUrl: z.string().min(1),
+  /** What this machine keeps: the running program's files, and the socket of the running start. */
+  stateDirectory: absolute,
+  toolboxDirectory: absolute,
+  /** Tells several starts on one machine apart. */
+  name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$/, 'may have letters, digits, dots and dashes'),
+});
+export type Settings = z.output<typeof Settings>;
+
+const ORIGINS: Record<string, string> = {
+  storeUrl: '--store or S3',
+  stateDirectory: '--state-dir or FREEZER_STATE_DIR',
+  toolboxDirectory: 'FLOE_TOOLBOX',
+  name: '--name or FREEZER_NAME',
+};
+
+/** Empty variables count as not set. Throws `CommandError` `usage`. */
+export function readSettings(flags: CommonFlags, env: NodeJS.ProcessEnv = process.env): Settings {
+  const parsed = Settings.safeParse({
+    storeUrl: flags.store ?? (env.S3 || 'file:///dump'),
+    stateDirectory: flags.stateDir ?? (env.FREEZER_STATE_DIR || '/var/lib/freezer'),
+    toolboxDirectory: env.FLOE_TOOLBOX || join(env.FLOE_SETUP_DIR || '/var/lib/floe/setup', 'toolbox'),
+    name: flags.name ?? (env.FREEZER_NAME || 'default'),
+  });
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new CommandError('usage', `${ORIGINS[String(issue?.path[0])]}: ${issue?.message}.`, 'Correct it.');
+}
+
+/** Adds the flags that a command needs, its examples and the exit codes. */
+export function finishCommand(
+  command: Command,
+  takes: { store?: true; name?: true },
+  examples: readonly string[],
+): Command {
+  if (takes.store) {
+    command.option('--store <url>', 's3://bucket[/prefix] or file:///folder (S3; default: file:///dump)');
+  }
+  if (takes.name) {
+    command.option('--name <name>', 'which start on this machine (FREEZER_NAME; default: default)');
+    command.option(
+      '--state-dir <folder>',
+      'what this machine keeps of it (FREEZER_STATE_DIR; default: /var/lib/freezer)',
+    );
+  }
+  const lines = examples.map((example) => `  $ ${example}`).join('\n');
+  return command.addHelpText('after', `\nExamples:\n${lines}\n${EXIT_CODES_HELP}`);
+}
