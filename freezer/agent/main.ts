@@ -8,6 +8,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { Peer, socketTransport } from '../rpc.ts';
 import { Job } from './job.ts';
+import { applyLayer, saveLayer } from './layer.ts';
 import { type AgentMethods, controlFiles, places, type WorkerMethods } from './protocol.ts';
 
 const socket = connect(join(places.control, controlFiles.worker));
@@ -21,6 +22,8 @@ const methods: AgentMethods = {
   listenForPages: () => job.listenForPages(),
   abandonPages: () => job.abandonPages(),
   dump: () => job.dump(),
+  saveLayer: ({ changes }) => saveLayer(changes),
+  applyLayer: () => applyLayer(),
   resume: () => job.resume(),
   signal: ({ signal }) => job.signal(signal),
   renewLease: ({ validForMs }) => {

@@ -9,10 +9,19 @@ export const places = {
   logs: '/floe/logs',
   /** CRIU's images, on their way in or out. */
   images: '/floe/images',
+  /** What the job changed in its image, on its way in or out. */
+  layer: '/floe/layer',
 } as const;
 
 /** Files in `places.control`. */
 export const controlFiles = { worker: 'worker.sock', pages: 'pages.sock' } as const;
+
+/** How a path of the container differs from the image, as the engine tells it. */
+export interface LayerChange {
+  readonly kind: 'added' | 'changed' | 'deleted';
+  /** Absolute. */
+  readonly path: string;
+}
 
 /** What the agent does for the worker. */
 export interface AgentMethods {
@@ -26,6 +35,10 @@ export interface AgentMethods {
   abandonPages(of: Record<string, never>): void;
   /** Dumps through that connection and leaves the program stopped. */
   dump(of: Record<string, never>): Promise<{ rootPid: number }>;
+  /** Copies what the job changed in its image to `places.layer`; the program stands still. */
+  saveLayer(of: { changes: readonly LayerChange[] }): Promise<void>;
+  /** The way back, before `restore`. */
+  applyLayer(of: Record<string, never>): Promise<void>;
   resume(of: Record<string, never>): Promise<void>;
   signal(of: { signal: number }): void;
   renewLease(of: { validForMs: number }): void;
