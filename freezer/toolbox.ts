@@ -11,6 +11,8 @@ export const toolbox = {
   init: join(TOOLBOX_IN_CONTAINER, 'bin/tini'),
   supervisor: join(TOOLBOX_IN_CONTAINER, 'bin/supervisor'),
   hold: join(TOOLBOX_IN_CONTAINER, 'bin/hold'),
+  lastPid: join(TOOLBOX_IN_CONTAINER, 'bin/last-pid'),
+  isolateNetwork: join(TOOLBOX_IN_CONTAINER, 'bin/isolate-network'),
 } as const;
 
 /** Programs that need the toolbox's libraries. */

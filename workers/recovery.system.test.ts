@@ -252,7 +252,7 @@ test('a job that cannot be frozen runs on, and at the deadline starts again else
   const events = await stack.events(id);
   expect(events.find(({ type }) => type === 'freezeFailed')).toMatchObject({
     code: 'cannotFreeze',
-    message: expect.stringContaining('userfaultfd'),
+    message: expect.stringContaining('secret memory'),
   });
   expect(events.at(-1)).toMatchObject({ type: 'stopped' });
   expect((await stack.runs(id))[0]).toMatchObject({ end: 'stopped' });

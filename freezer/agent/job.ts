@@ -11,7 +11,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { explainUndumpable, lastErrors } from '../criu/explain.ts';
@@ -21,13 +21,20 @@ import { toolbox, toolCommand } from '../toolbox.ts';
 import { HOLD_ENVIRONMENT, HOLD_OPTIONS, prepareHold, release } from './hold.ts';
 import { PageListener } from './pageListener.ts';
 import { processTree, refuseUndumpable } from './processes.ts';
-import { controlFiles, places } from './protocol.ts';
+import { runProgram } from './program.ts';
+import { controlFiles, type JobStart, places } from './protocol.ts';
 
 /** The job's processes start above this, so that they never meet the agent's own when they are restored. */
 const LAST_PID_OF_OURS = 999;
 
 /** Among the files that move: a job that was frozen while it ended still has it afterwards. */
 const STATUS_FILE = join(places.logs, 'status');
+/**
+ * A frozen job maps its supervisor, and CRIU wants to find the very same file: so it is a copy that moves with the job, and the
+ * machine that thaws it may have a newer one.
+ */
+const SUPERVISOR_FILE = join(places.logs, 'supervisor');
+const ROOT = { uid: 0, gid: 0, groups: [] } as const;
 const PAGES_SOCKET = join(places.control, controlFiles.pages);
 
 const COMMON_OPTIONS = [
@@ -66,18 +73,21 @@ export class Job {
     this.#onEnd = onEnd;
   }
 
-  async start(command: readonly string[], env: Readonly<Record<string, string>>): Promise<void> {
-    await writeFile('/proc/sys/kernel/ns_last_pid', String(LAST_PID_OF_OURS));
+  async start({ command, env, directory, user }: JobStart): Promise<void> {
+    await copyFile(toolbox.supervisor, SUPERVISOR_FILE);
+    await runProgram(toolbox.lastPid, [String(LAST_PID_OF_OURS)]);
     const log = (name: string) => join(places.logs, name);
-    const options = ['run', STATUS_FILE, log('stdout'), log('stderr'), places.workspace, ...command];
-    const supervisor = spawn(toolbox.supervisor, options, { env, stdio: 'ignore', detached: true });
+    const { uid, gid, groups } = user ?? ROOT;
+    const ids = [String(uid), String(gid), groups.join(',') || '-'];
+    const options = ['run', STATUS_FILE, log('stdout'), log('stderr'), directory, ...ids, ...command];
+    const supervisor = spawn(SUPERVISOR_FILE, options, { env, stdio: 'ignore', detached: true });
     await once(supervisor, 'spawn');
     await this.#watch(supervisor.pid ?? 0);
   }
 
   async restore(rootPid: number): Promise<void> {
     const options = ['restore', ...COMMON_OPTIONS, '--log-file', 'restore.log', '--restore-detached'];
-    const code = await endOf(startCriu(options, 'ignore'));
+    const code = await endOf(await startCriu(options, 'ignore'));
     if (code !== 0) throw failure('restoreFailed', 'CRIU could not restore the job', await readLog('restore.log'));
     await this.#watch(rootPid);
   }
@@ -110,7 +120,7 @@ export class Job {
     if (this.#state !== 'running') throw notRunning();
     using hold = await prepareHold();
     const options = ['dump', '--tree', String(this.#rootPid), ...COMMON_OPTIONS, ...DUMP_OPTIONS];
-    this.#dumping = endOf(startCriu(options, pages)).finally(() => {
+    this.#dumping = endOf(await startCriu(options, pages)).finally(() => {
       if (this.#state === 'stopped') process.exit(1);
     });
     const isHeld = await Promise.race([hold.held.then(() => true), this.#dumping.then(() => false)]);
@@ -148,7 +158,9 @@ export class Job {
   }
 }
 
-function startCriu(options: readonly string[], pages: Socket | 'ignore'): ChildProcess {
+async function startCriu(options: readonly string[], pages: Socket | 'ignore'): Promise<ChildProcess> {
+  // CRIU tries out the kernel in there, and a bare image may not have it.
+  await mkdir('/tmp', { mode: 0o1777 }).catch(ignoreExisting);
   const [program, ...prefix] = toolCommand('criu');
   return spawn(program, [...prefix, ...options], { env: HOLD_ENVIRONMENT, stdio: [pages, 'ignore', 'inherit'] });
 }
@@ -186,4 +198,8 @@ function failure(code: 'dumpFailed' | 'restoreFailed', what: string, log: string
 
 function notRunning(): FreezerError {
   return new FreezerError('ended', 'The program has ended.', 'Nothing to do: its result is being kept.');
+}
+
+function ignoreExisting(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EEXIST') throw error;
 }

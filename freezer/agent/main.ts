@@ -7,16 +7,20 @@
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { Peer, socketTransport } from '../rpc.ts';
+import { toolbox } from '../toolbox.ts';
 import { Job } from './job.ts';
 import { applyLayer, saveLayer } from './layer.ts';
+import { memoryEvents } from './memoryEvents.ts';
+import { runProgram } from './program.ts';
 import { type AgentMethods, controlFiles, places, type WorkerMethods } from './protocol.ts';
+import { resolveUser } from './user.ts';
 
 const socket = connect(join(places.control, controlFiles.worker));
 const job = new Job((end) => worker.notify('ended', end));
 let lease: NodeJS.Timeout | undefined;
 
 const methods: AgentMethods = {
-  start: ({ command, env }) => job.start(command, env),
+  start: (program) => job.start(program),
   restore: ({ rootPid }) => job.restore(rootPid),
   preflight: () => job.preflight(),
   listenForPages: () => job.listenForPages(),
@@ -26,6 +30,9 @@ const methods: AgentMethods = {
   applyLayer: () => applyLayer(),
   resume: () => job.resume(),
   signal: ({ signal }) => job.signal(signal),
+  resolveUser: ({ user }) => resolveUser(user),
+  isolateNetwork: () => runProgram(toolbox.isolateNetwork),
+  memoryEvents,
   renewLease: ({ validForMs }) => {
     clearTimeout(lease);
     lease = setTimeout(() => leave('the lease on the job ran out'), validForMs);

@@ -23,6 +23,7 @@ const UNDUMPABLE: readonly [pattern: RegExp, obstacle: Obstacle][] = [
   [/^anon_inode:\[userfaultfd\]/, obstacles.userfaultfd],
   [/^anon_inode:\[perf_event\]/, obstacles.perfEvent],
   [/^anon_inode:bpf/, obstacles.bpf],
+  [/^\/secretmem \(deleted\)$/, obstacles.secretMemory],
   [/^anon_inode:kvm/, { what: 'a virtual machine', remedy: 'Virtual machines cannot be frozen.' }],
   [/^\/dev\/(nvidia|kfd|dri\/|fuse|kvm|vfio)/, obstacles.device],
 ];

@@ -1,11 +1,13 @@
 /** What worker and agent say to each other, and where things are inside the container. */
 import type { ProgramEnd } from '../runtime.ts';
+import type { JobUser } from './user.ts';
 
 /** Folders of the run, mounted at these places in every container. */
 export const places = {
   workspace: '/workspace',
   /** Sockets between the container and the worker's side. */
   control: '/floe/control',
+  /** The job's output, and what else of Floe's moves with it: how it ended, and its supervisor. */
   logs: '/floe/logs',
   /** CRIU's images, on their way in or out. */
   images: '/floe/images',
@@ -23,9 +25,21 @@ export interface LayerChange {
   readonly path: string;
 }
 
+/** The job as it starts from the beginning. */
+export interface JobStart {
+  /** The program is looked for in the `PATH` of `env`. */
+  readonly command: readonly string[];
+  /** All of its environment. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Where it starts; it must be there. */
+  readonly directory: string;
+  /** Null for root. */
+  readonly user: JobUser | null;
+}
+
 /** What the agent does for the worker. */
 export interface AgentMethods {
-  start(program: { command: readonly string[]; env: Readonly<Record<string, string>> }): Promise<void>;
+  start(program: JobStart): Promise<void>;
   restore(of: { rootPid: number }): Promise<void>;
   /** Looks for what CRIU cannot dump, without stopping the program. Throws `cannotFreeze`. */
   preflight(of: Record<string, never>): Promise<void>;
@@ -41,6 +55,15 @@ export interface AgentMethods {
   applyLayer(of: Record<string, never>): Promise<void>;
   resume(of: Record<string, never>): Promise<void>;
   signal(of: { signal: number }): void;
+  /** Who `user[:group]` is in the container; empty is root. Throws `unsupported` for a name that it does not know. */
+  resolveUser(of: { user: string }): Promise<JobUser & { readonly home: string }>;
+  /**
+   * Makes the clouds' metadata endpoints unreachable from the container. Before `start` and `restore`, and only where the
+   * container has a network namespace of its own: it would cut off the machine itself.
+   */
+  isolateNetwork(of: Record<string, never>): Promise<void>;
+  /** Whether the kernel has killed a process of this container for want of memory. False where that cannot be seen. */
+  memoryEvents(of: Record<string, never>): Promise<{ killed: boolean }>;
   renewLease(of: { validForMs: number }): void;
   /** Ends the container and with it everything in it. */
   exit(of: Record<string, never>): void;

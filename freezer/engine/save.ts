@@ -1,7 +1,7 @@
 /** One checkpoint on its way into the store. */
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
-import { open, readdir, stat } from 'node:fs/promises';
+import { lstat, open, readdir } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { arch, release } from 'node:os';
 import { join } from 'node:path';
@@ -118,7 +118,7 @@ export class Save {
     };
     this.#images = await this.#readImages(imagesDirectory);
     this.#files = await saveFiles(filesDirectory, { toolboxDirectory, writer: this.#writer, onRead });
-    const sizeOf = async (name: string) => (await stat(join(filesDirectory, 'logs', name))).size;
+    const sizeOf = async (name: string) => (await lstat(join(filesDirectory, 'logs', name))).size;
     this.#logSizes = { stdout: await sizeOf('stdout'), stderr: await sizeOf('stderr') };
   }
 
@@ -127,12 +127,13 @@ export class Save {
     const buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES);
     for (const name of (await readdir(directory)).sort()) {
       if (!name.endsWith('.img')) continue;
-      await using file = await open(join(directory, name));
+      // Never through a link: what is read here, the container's side has written.
+      await using file = await open(join(directory, name), constants.O_RDONLY | constants.O_NOFOLLOW);
       const { size } = await file.stat();
       images.push({
         name,
         sizeBytes: size,
-        chunks: await readChunks(file, size, this.#writer, buffer, () => undefined),
+        chunks: await readChunks(file.fd, size, this.#writer, buffer, () => undefined),
       });
     }
     return images;

@@ -1,14 +1,16 @@
 /** The contract of runtimes, kept by the `process` runtime, and what is this one's own. */
-import { mkdir, readFile, stat } from 'node:fs/promises';
+import { appendFile, chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { execa } from 'execa';
 import { describe, expect, test } from 'vitest';
 import { defaultToolbox } from '../../test/support/toolbox.ts';
 import { confinesTheJob } from '../testing/contract/confinement.ts';
 import { keepsFiles } from '../testing/contract/files.ts';
 import { goesOnAfterFreezes } from '../testing/contract/freezes.ts';
+import { keepsTheJobFromTheMachine } from '../testing/contract/hardening.ts';
 import { movesExactly } from '../testing/contract/moves.ts';
 import { refusesCheckpoints } from '../testing/contract/refusals.ts';
-import { type Kind, onStage } from '../testing/stage.ts';
+import { type Kind, onStage, output, untilLines } from '../testing/stage.ts';
 import { openProcessRuntime } from './runtime.ts';
 
 const kind: Kind = {
@@ -20,6 +22,7 @@ keepsFiles(kind);
 goesOnAfterFreezes(kind);
 refusesCheckpoints(kind);
 confinesTheJob(kind);
+keepsTheJobFromTheMachine(kind);
 
 describe('what this runtime does not have it refuses', () => {
   const stage = onStage(kind);
@@ -30,9 +33,40 @@ describe('what this runtime does not have it refuses', () => {
     expect((await readFile(run.logs.stderr, 'utf8')).match(/Read-only file system/g)).toHaveLength(3);
   });
 
-  test('an image', async () => {
-    const refused = stage().start(['true'], undefined, { image: 'debian' });
-    await expect(refused).rejects.toMatchObject({ code: 'unsupported', message: expect.stringContaining('debian') });
+  test.each([
+    [{ image: 'debian' }, 'debian'],
+    [{ user: 'nobody' }, 'nobody'],
+    [{ network: 'none' }, 'network'],
+    [{ resources: { gpus: 2 } }, 'GPUs'],
+  ] as const)('%o', async (wish, word) => {
+    const refused = stage().start(['true'], undefined, wish);
+    await expect(refused).rejects.toMatchObject({ code: 'unsupported', message: expect.stringContaining(word) });
+  });
+});
+
+describe('a job', () => {
+  const stage = onStage(kind);
+
+  test('starts in the folder that it names', async () => {
+    const run = await stage().start(['pwd'], undefined, { directory: '/var/tmp' });
+    expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
+    expect(await output(run)).toBe('/var/tmp\n');
+  });
+
+  test('thaws where the toolbox is of another version, with the supervisor that it started with', async () => {
+    const toolboxDirectory = join(stage().directory, 'toolbox');
+    await execa('cp', ['--archive', defaultToolbox(), toolboxDirectory]);
+    await chmod(join(toolboxDirectory, 'bin/supervisor'), 0o755);
+    await appendFile(join(toolboxDirectory, 'bin/supervisor'), 'another build');
+    const upgraded = openProcessRuntime({ stateDirectory: stage().stateDirectory('m2'), toolboxDirectory });
+    const run = await stage().start(['sh', '-c', 'echo ready; while [ ! -e go ]; do sleep 0.02; done; exit 7']);
+    await untilLines(run, 1);
+    const { place, attachLease } = stage();
+    const { checkpoint } = await run.freeze({ place, epoch: 1, afterwards: 'stop' });
+    const options = { jobId: 'a', epoch: 2, program: stage().program(['unused']), attachLease, place };
+    await using thawed = await upgraded.thaw({ ...options, checkpointId: checkpoint.id });
+    await writeFile(join(thawed.workspace, 'go'), '');
+    expect(await thawed.ended).toEqual({ kind: 'exited', code: 7 });
   });
 });
 

@@ -4,6 +4,7 @@ import { constants } from 'node:os';
 import { basename } from 'node:path';
 import { execa } from 'execa';
 import { processTree } from '../agent/processes.ts';
+import { places } from '../agent/protocol.ts';
 import { readCpuFeatures } from '../cpu.ts';
 import { FreezerError } from '../errors.ts';
 import { awaitAgent } from '../run/agentLink.ts';
@@ -55,7 +56,7 @@ export function openProcessRuntime(options: ProcessRuntimeOptions): Runtime {
 }
 
 async function startRun(options: ProcessRuntimeOptions, start: StartOptions): Promise<Run> {
-  refuseImage(start.program);
+  refuseWhatNeedsAnEngine(start.program);
   return inFolder(options, start, async (folder, group) => {
     await makeMovingFolders(folder);
     await makeVolumes(folder, start.program.volumes ?? []);
@@ -63,8 +64,8 @@ async function startRun(options: ProcessRuntimeOptions, start: StartOptions): Pr
     const { container, programEnd } = await launch(options, folder, group);
     return orKill(container, start.signal, async () => {
       start.attachLease((validForMs) => container.agent.notify('renewLease', { validForMs }));
-      const { command, env } = start.program;
-      const program = { command, env: { ...BASE_ENVIRONMENT, ...env } };
+      const { command, env, directory = places.workspace } = start.program;
+      const program = { command, env: { ...BASE_ENVIRONMENT, ...env }, directory, user: null };
       await container.agent.request('start', program).catch(async (error: unknown) => {
         // A program that took its agent down with it before the agent could answer has started, and `ended` tells how it went.
         if (!(await group?.memoryExceeded())) throw error;
@@ -76,7 +77,7 @@ async function startRun(options: ProcessRuntimeOptions, start: StartOptions): Pr
 }
 
 async function thawRun(options: ProcessRuntimeOptions, thaw: ThawOptions): Promise<Run> {
-  refuseImage(thaw.program);
+  refuseWhatNeedsAnEngine(thaw.program);
   return inFolder(options, thaw, async (folder, group) => {
     const { rootPid, logSizes } = await fetchCheckpoint(folder, thaw, options.toolboxDirectory);
     const { container, programEnd } = await launch(options, folder, group);
@@ -189,12 +190,13 @@ async function inFolder(
   }
 }
 
-function refuseImage(program: Program): void {
-  if (program.image === undefined) return;
-  const remedy = 'Submit it without `image`, or to a pool whose workers have a container engine.';
-  throw new FreezerError(
-    'unsupported',
-    `The process runtime runs no images, and the job wants ${program.image}.`,
-    remedy,
-  );
+function refuseWhatNeedsAnEngine({ image, user, network, resources }: Program): void {
+  const refused =
+    (image !== undefined && { field: 'image', why: `runs no images, and the job wants ${image}` }) ||
+    (user !== undefined && { field: 'user', why: `runs every job as root, and the job wants to be ${user}` }) ||
+    (network === 'none' && { field: 'network', why: "shares the machine's network, and the job wants none" }) ||
+    (resources?.gpus && { field: 'resources.gpus', why: `has no GPUs to give, and the job wants ${resources.gpus}` });
+  if (!refused) return;
+  const remedy = `Submit it without \`${refused.field}\`, or to a pool whose workers have a container engine.`;
+  throw new FreezerError('unsupported', `The process runtime ${refused.why}.`, remedy);
 }

@@ -1,5 +1,5 @@
 /** A run's folder on the host: what is mounted into its container. */
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { chown, mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isOwnerAlive, ownerName } from './owner.ts';
 
@@ -22,6 +22,18 @@ export const movingFolders = {
   '/floe/logs': 'logs',
 } as const;
 
+/**
+ * The owner of the folders that are mounted into the container, but are none of the job's business. A job that runs as root has no
+ * capability, so it is bound by their mode like anybody else. A number that no image gives to a user.
+ */
+const FLOE_UID = 64999;
+
+/** Makes a folder that the agent and the engine can use, and the job can neither enter nor list. */
+export async function makeClosedFolder(path: string): Promise<void> {
+  await mkdir(path, { mode: 0o700 });
+  await chown(path, FLOE_UID, FLOE_UID);
+}
+
 /** The folder's name begins with its owner's. */
 export async function makeRunFolder(stateDirectory: string, name: string): Promise<RunFolder> {
   const root = join(stateDirectory, 'runs', `${await ownerName()}-${name}`);
@@ -35,15 +47,16 @@ export async function makeRunFolder(stateDirectory: string, name: string): Promi
     control: join(root, 'control'),
   };
   await mkdir(files, { recursive: true, mode: 0o700 });
-  await Promise.all([mkdir(folder.images), mkdir(folder.control)]);
+  await Promise.all([makeClosedFolder(folder.images), makeClosedFolder(folder.control)]);
   return folder;
 }
 
 /** The folders of a job that starts from the beginning. A thaw brings its own. */
 export async function makeMovingFolders(folder: RunFolder): Promise<void> {
-  for (const [place, name] of Object.entries(movingFolders)) {
-    const isShared = place === '/tmp' || place === '/var/tmp' || place === '/dev/shm';
-    await mkdir(join(folder.files, name), { mode: isShared ? 0o777 : 0o755 });
+  await mkdir(folder.workspace);
+  await makeClosedFolder(folder.logs);
+  for (const place of ['/tmp', '/var/tmp', '/dev/shm'] as const) {
+    await mkdir(join(folder.files, movingFolders[place]), { mode: 0o777 });
   }
   await mkdir(join(folder.files, movingFolders['/tmp'], 'home'));
 }

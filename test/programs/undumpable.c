@@ -1,15 +1,13 @@
 /*
- * Holds a userfaultfd, which CRIU cannot dump ("Can't dump file 3 of that type [600] (anon anon_inode:[userfaultfd])"),
- * until told to let go of it.
+ * Holds secret memory (memfd_secret), which CRIU cannot dump, until told to let go of it.
  *
- *   undumpable [SECONDS]     prints "holding: userfaultfd", sleeps (default 3600), prints "done"; exit status 0
+ *   undumpable [SECONDS]     prints "holding: secret memory", sleeps (default 3600), prints "done"; exit status 0
  *
  * On SIGUSR1 it closes it, prints "let go", and sleeps on: from then on it can be frozen.
- * Exit status 2 when the kernel has no userfaultfd.
+ * Exit status 2 when the kernel has no secret memory, or keeps it for itself (secretmem.enable).
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <linux/userfaultfd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,13 +23,13 @@ static void let_go(int signal) {
 }
 
 int main(int count, char **arguments) {
-  int fd = (int)syscall(SYS_userfaultfd, UFFD_USER_MODE_ONLY);
+  int fd = (int)syscall(SYS_memfd_secret, 0);
   if (fd < 0) {
-    perror("undumpable: userfaultfd");
+    perror("undumpable: memfd_secret");
     return 2;
   }
   setvbuf(stdout, NULL, _IOLBF, 0);
-  printf("holding: userfaultfd\n");
+  printf("holding: secret memory\n");
   struct sigaction action = {.sa_handler = let_go};
   sigaction(SIGUSR1, &action, NULL);
   struct timespec rest = {count > 1 ? atol(arguments[1]) : 3600, 0};

@@ -100,7 +100,7 @@ export function goesOnAfterFreezes(kind: Kind): void {
       const freeze = run.freeze({ place: stage().place, epoch: 1, afterwards: 'stop' });
       await expect(freeze).rejects.toMatchObject({
         code: 'cannotFreeze',
-        message: expect.stringContaining('a userfaultfd'),
+        message: expect.stringContaining('secret memory'),
       });
       run.signal(constants.signals.SIGUSR1);
       await untilLines(run, 2);
