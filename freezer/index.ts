@@ -3,3 +3,4 @@ export { listCheckpoints } from './checkpoint/catalogue.ts';
 export * from './errors.ts';
 export { openProcessRuntime } from './process/runtime.ts';
 export * from './runtime.ts';
+export { openRuntimes } from './runtimes.ts';

@@ -44,6 +44,12 @@ const option = <T extends z.ZodType>(schema: T, env: string, description: string
 const WorkerOptions = z.strictObject({
   name: option(text.max(100), 'FLOE_WORKER_NAME', 'Name of this worker, unique in the fleet.', 'the host name'),
   pools: option(list(PoolName), 'FLOE_POOLS', 'Pools whose jobs it takes, in that order.', 'default'),
+  runtimes: option(
+    list(oneOf(['auto', 'process', 'docker', 'podman'])),
+    'FLOE_RUNTIMES',
+    'What it runs jobs with: `process` for those without an image, `docker` or `podman` for those with one. `auto` finds out.',
+    'auto',
+  ),
   slots: option(integer(1, 1000), 'FLOE_SLOTS', 'Jobs that it runs at once.', 'number of cores'),
   lockDurationMs: option(
     integer(1000, LONGEST_MS),
@@ -122,7 +128,11 @@ export interface Config {
   readonly stateDir: string;
   readonly toolbox: string;
   readonly logLevel: NonNullable<Options['logLevel']>;
-  readonly worker: Required<{ [K in keyof Options['worker']]: NonNullable<Options['worker'][K]> }>;
+  readonly worker: Required<{
+    [K in Exclude<keyof Options['worker'], 'runtimes'>]: NonNullable<Options['worker'][K]>;
+  }> & {
+    readonly runtimes: readonly ('process' | 'docker' | 'podman')[] | 'auto';
+  };
   readonly dashboard: {
     readonly host: string;
     readonly port: number;
@@ -174,6 +184,7 @@ function withDefaults(options: Options, env: NodeJS.ProcessEnv): Config {
     worker: {
       name: worker.name ?? hostname(),
       pools: worker.pools ?? ['default'],
+      runtimes: runtimesOf(worker.runtimes ?? []),
       slots: worker.slots ?? availableParallelism(),
       lockDurationMs: worker.lockDurationMs ?? 30_000,
       stopMarginMs: worker.stopMarginMs ?? 5000,
@@ -188,6 +199,11 @@ function withDefaults(options: Options, env: NodeJS.ProcessEnv): Config {
       readOnlyPassword: dashboard.readOnlyPassword ?? null,
     },
   };
+}
+
+function runtimesOf(words: NonNullable<Options['worker']['runtimes']>): Config['worker']['runtimes'] {
+  const names = words.filter((word) => word !== 'auto');
+  return names.length < words.length || names.length === 0 ? 'auto' : names;
 }
 
 function defaultStateDir(env: NodeJS.ProcessEnv): string {

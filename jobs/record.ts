@@ -55,6 +55,8 @@ export const JobRecord = z.object({
   checkpointAt: timestamp,
   /** CPU features that the checkpoint needs, for workers that consider thawing it. */
   cpuFeatures: json(z.array(z.string())).nullable().default(null),
+  /** Digest of its image, as its first run found it: later runs have the same. */
+  image: z.string().nullable().default(null),
   frozenSince: timestamp,
   crashes: count,
   /** Own failures of the program so far. */

@@ -40,6 +40,8 @@ interface Order {
   readonly ledger: Ledger;
   readonly data: JobData;
   readonly history: History;
+  /** Digest of the image that an earlier run had. */
+  readonly pinnedImage: string | null;
   /** Aborts when the job is not to begin any more; `begin` then rejects with its reason. */
   readonly signal: AbortSignal;
 }
@@ -103,8 +105,9 @@ async function start(order: Order, passedOver: string[]): Promise<Begun> {
   return { kind: 'begun', run, thaw: null, passedOver };
 }
 
-function commonOptions({ queued, data, lease, signal }: Order) {
-  const { command, env, image, user, directory, volumes, network, resources } = data.spec;
+function commonOptions({ queued, data, lease, signal, pinnedImage }: Order) {
+  const { command, env, user, directory, volumes, network, resources } = data.spec;
+  const image = pinnedImage ?? data.spec.image;
   const program: Program = {
     ...{ command, env, volumes, network, resources },
     ...(image === undefined ? {} : { image }),
@@ -121,7 +124,13 @@ const CHECKPOINT_AT_FAULT: (FreezerErrorCode | StoreErrorCode)[] = [
   'wrongVersion',
   'restoreFailed',
 ];
-const JOB_AT_FAULT: (FreezerErrorCode | StoreErrorCode)[] = ['notFound', 'damaged', 'invalid', 'unsupported'];
+const JOB_AT_FAULT: (FreezerErrorCode | StoreErrorCode)[] = [
+  'notFound',
+  'damaged',
+  'invalid',
+  'unsupported',
+  'imageNotFound',
+];
 
 /** `never` when the error's own code is in the list, or that of the error behind it. Throws what is no failure. */
 function judge(

@@ -144,6 +144,7 @@ export class Ledger {
       ...this.#checkpointFields(),
       aliveAt: Date.now(),
       afresh: null,
+      image: run.image,
       frozenSince: null,
       problem: null,
     };

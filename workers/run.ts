@@ -1,7 +1,7 @@
 /** `floe worker`: the worker that a configuration describes, until it is told to go. */
 import { join } from 'node:path';
 import { type Logger, pino } from 'pino';
-import { FreezerError, openProcessRuntime } from '../freezer/index.ts';
+import { FreezerError, openRuntimes } from '../freezer/index.ts';
 import { type Config, connectRedis, FloeError } from '../jobs/index.ts';
 import { openStore } from '../store/index.ts';
 import { type Store, StoreError } from '../store/store.ts';
@@ -33,7 +33,12 @@ async function start(
   const { name, pools, slots, lockDurationMs, stopMarginMs } = config.worker;
   // Of its own for every worker: a runtime removes what it finds left in there.
   const stateDirectory = join(config.stateDir, 'workers', name);
-  const runtime = openProcessRuntime({ stateDirectory, toolboxDirectory: config.toolbox });
+  const runtime = openRuntimes({
+    names: config.worker.runtimes,
+    stateDirectory,
+    toolboxDirectory: config.toolbox,
+    onAbsent: (name, why) => parts.logger.info({ why: why.message }, `this worker has no ${name} runtime`),
+  });
   const started = Promise.withResolvers<RunningWorker>();
   const noticeSources = sourcesOf(config, parts.logger, () => void started.promise.then((worker) => worker.kill()));
   try {

@@ -131,10 +131,12 @@ export class Stint {
     this.#memoryLimitBytes = data.spec.resources.memoryBytes;
     this.#seenCheckpointRequest = Math.max(this.#seenCheckpointRequest, before.checkpointRequestedAt ?? 0);
     const signal = AbortSignal.any([lease.signal, this.#wishes.leaveWanted]);
-    const beginning = await begin({ ...ending, data, history, signal }).catch((error: unknown) => {
-      if (lease.signal.aborted || !this.#wishes.leaveWanted.aborted) throw error;
-      return { kind: 'left' } as const;
-    });
+    const beginning = await begin({ ...ending, data, history, pinnedImage: before.image, signal }).catch(
+      (error: unknown) => {
+        if (lease.signal.aborted || !this.#wishes.leaveWanted.aborted) throw error;
+        return { kind: 'left' } as const;
+      },
+    );
     if (beginning.kind === 'left') return this.#leaveUnbegun(ledger, lease);
     if (beginning.kind === 'later') throw beginning.error;
     if (beginning.kind === 'never') {

@@ -1,0 +1,31 @@
+/** What a container's writable layer holds, as the engine tells it, whatever storage it uses. */
+import { z } from 'zod';
+import type { LayerChange } from '../agent/protocol.ts';
+import { FreezerError } from '../errors.ts';
+import type { ContainerEngine } from './engine.ts';
+
+const KINDS: Record<string, LayerChange['kind']> = { A: 'added', C: 'changed', D: 'deleted' };
+
+const paths = z.array(z.string()).nullish();
+const PodmanDiff = z.object({ added: paths, changed: paths, deleted: paths });
+
+/** Throws `FreezerError` `cannotFreeze` for a name with a line break, which Docker's answer cannot hold. */
+export async function layerChanges(engine: ContainerEngine, container: string): Promise<LayerChange[]> {
+  if (engine.name === 'podman') {
+    const diff = await engine.ask(PodmanDiff, ['diff', '--format', 'json', container]);
+    const of = (kind: LayerChange['kind']) => (diff[kind] ?? []).map((path) => ({ kind, path }));
+    return [...of('deleted'), ...of('added'), ...of('changed')];
+  }
+  return parseDockerDiff(await engine.call(['diff', container]));
+}
+
+/** One line each: a letter, a blank, the path. */
+export function parseDockerDiff(text: string): LayerChange[] {
+  const lines = text === '' ? [] : text.split('\n');
+  return lines.map((line) => {
+    const kind = KINDS[line[0] ?? ''];
+    if (kind !== undefined && line.startsWith(' /', 1)) return { kind, path: line.slice(2) };
+    const what = `The job cannot be frozen: a file outside its workspace has a line break in its name (…${line}).`;
+    throw new FreezerError('cannotFreeze', what, 'Keep such files in /workspace or in a volume.');
+  });
+}

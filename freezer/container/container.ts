@@ -1,0 +1,124 @@
+/**
+ * A job's container, from its making to its removal. What counts is the agent's connection: while it is there the container
+ * lives, whatever becomes of the engine's daemon or its command line; when it breaks the container's main process has
+ * left, and the kernel ends everything in there.
+ */
+import { constants } from 'node:os';
+import { z } from 'zod';
+import { FreezerError } from '../errors.ts';
+import { type Agent, awaitAgent } from '../run/agentLink.ts';
+import type { Program, ProgramEnd } from '../runtime.ts';
+import { type ContainerEngine, EngineRefusal } from './engine.ts';
+import { type ContainerPlan, runArguments } from './runArguments.ts';
+import { removeVolumes } from './volumes.ts';
+
+export interface Launched {
+  readonly agent: Agent;
+  readonly programEnd: Promise<ProgramEnd>;
+  /** Resolves when the container is gone and removed, with its last words. */
+  readonly gone: Promise<string>;
+  kill(): void;
+}
+
+const KILL_AFTER_MS = 2000;
+/** How long the engine may take to tell of an end that is certain. */
+const REPORT_WITHIN_MS = 10_000;
+const OUT_OF_MEMORY = 'The job used more memory than its limit, and the kernel killed it.';
+
+const State = z.object({ OOMKilled: z.boolean().default(false), ExitCode: z.int(), Error: z.string().default('') });
+
+/** Rejects with `FreezerError` when there is no container with an agent in it; nothing of it is left then. */
+export async function launch(engine: ContainerEngine, plan: ContainerPlan, signal?: AbortSignal): Promise<Launched> {
+  const end = Promise.withResolvers<ProgramEnd>();
+  let exit: Promise<unknown> = Promise.resolve();
+  const ended = (programEnd: ProgramEnd) => end.resolve(withReason(agent, programEnd));
+  const agent: Agent = await awaitAgent(plan.folder.control, { ended }, () => {
+    const made = engine.call(runArguments(plan), { signal });
+    exit = made.then(() => engine.call(['wait', plan.name]));
+    const failed = exit.then(
+      async () => Promise.reject(cannotStart(await lastWords(engine, plan.name))),
+      (error: unknown) => Promise.reject(explainRefusal(engine, plan.program, error)),
+    );
+    return { failed };
+  }).catch(async (error: unknown) => {
+    await removeContainer(engine, plan.name);
+    throw error;
+  });
+  const gone = untilGone(engine, plan, agent, exit).then(({ words, isOutOfMemory }) => {
+    if (isOutOfMemory) end.resolve({ kind: 'killed', signal: constants.signals.SIGKILL, reason: OUT_OF_MEMORY });
+    return words;
+  });
+  const kill = () => {
+    agent.notify('exit', {});
+    const timer = setTimeout(() => void engine.call(['kill', plan.name]).catch(ignoreRefusal), KILL_AFTER_MS);
+    void gone.then(() => clearTimeout(timer));
+  };
+  return { agent, programEnd: end.promise, gone, kill };
+}
+
+/** An engine that does not answer ends nothing: then only the agent's leaving tells. */
+async function untilGone(engine: ContainerEngine, plan: ContainerPlan, agent: Agent, exit: Promise<unknown>) {
+  const exited = exit.then(
+    () => undefined,
+    () => agent.closed,
+  );
+  await Promise.race([agent.closed, exited]);
+  const signal = AbortSignal.timeout(REPORT_WITHIN_MS);
+  const isOutOfMemory = await wasOutOfMemory(engine, plan.name, signal);
+  const words = await lastWords(engine, plan.name);
+  await removeContainer(engine, plan.name);
+  return { words, isOutOfMemory };
+}
+
+async function wasOutOfMemory(engine: ContainerEngine, name: string, signal: AbortSignal): Promise<boolean> {
+  try {
+    await engine.call(['wait', name], { signal });
+    const state = await engine.ask(State, ['inspect', '--format', '{{json .State}}', name], { signal });
+    return state.OOMKilled && state.ExitCode !== 0;
+  } catch (error) {
+    if (error instanceof EngineRefusal || signal.aborted) return false; // the engine is away: `lost` is what remains to say
+    throw error;
+  }
+}
+
+async function withReason(agent: Agent, end: ProgramEnd): Promise<ProgramEnd> {
+  if (end.kind !== 'killed' && !(end.kind === 'exited' && end.code !== 0)) return end;
+  const { killed } = await agent.request('memoryEvents', {}).catch(() => ({ killed: false }));
+  return killed ? { ...end, reason: OUT_OF_MEMORY } : end;
+}
+
+/** What the agent wrote last; empty when nobody can say. */
+async function lastWords(engine: ContainerEngine, name: string): Promise<string> {
+  return (
+    (await engine.call(['logs', '--tail', '20', name], { all: true }).catch(ignoreRefusal))?.trim().slice(-2000) ?? ''
+  );
+}
+
+/** With its volumes. What cannot be removed now is found by the next start of the worker. */
+export async function removeContainer(engine: ContainerEngine, name: string): Promise<void> {
+  await engine.call(['rm', '--force', '--volumes', name]).catch(ignoreRefusal);
+  await removeVolumes(engine, name).catch(ignoreRefusal);
+}
+
+function ignoreRefusal(error: unknown): undefined {
+  if (!(error instanceof EngineRefusal)) throw error;
+}
+
+function cannotStart(words: string): FreezerError {
+  const what = `The job's container ended before its agent was up: ${words || 'no reason was given'}.`;
+  return new FreezerError('cannotRun', what, "Look into the container engine's log on this machine.");
+}
+
+/** Engines say what they think of a container in words only. */
+function explainRefusal(engine: ContainerEngine, { resources }: Program, error: unknown): unknown {
+  if (!(error instanceof EngineRefusal)) return error;
+  const refused = (code: 'unsupported' | 'diskFull' | 'cannotRun', remedy: string) =>
+    new FreezerError(code, `${engine.name} refuses the job's container: ${error.message}`, remedy, { cause: error });
+  if (error.isDown) return engine.unavailable(error);
+  if (/no space left/i.test(error.message)) return refused('diskFull', "Free space on the container engine's disk.");
+  if (resources?.gpus && /device driver|gpu|cdi/i.test(error.message))
+    return refused('unsupported', "Submit it to a pool whose workers have GPUs and the engine's GPU runtime.");
+  if (/memory limit|range of cpus|nanocpus/i.test(error.message))
+    return refused('unsupported', "Change the job's `resources` to what the machines have.");
+  return refused('cannotRun', "Look into the container engine's log on this machine.");
+}

@@ -1,0 +1,105 @@
+/** A job's image: found on this machine or pulled, and pinned, so that every later run has the very same. */
+import { z } from 'zod';
+import { FreezerError } from '../errors.ts';
+import { type ContainerEngine, EngineRefusal } from './engine.ts';
+
+export interface Image {
+  /** `name@sha256:…` when it came from a registry, else the image's own id, which is a digest, too. */
+  readonly pin: string;
+  readonly env: Readonly<Record<string, string>>;
+  /** What it does when nothing else is asked: its entrypoint and command. */
+  readonly command: readonly string[];
+  readonly user: string;
+  readonly directory: string;
+  readonly volumes: readonly string[];
+}
+
+const strings = z
+  .array(z.string())
+  .nullish()
+  .transform((list) => list ?? []);
+
+/** What `image inspect` says; the format is Docker's, and Podman keeps to it. */
+const Inspected = z.object({
+  Id: z.string(),
+  RepoDigests: strings,
+  Config: z.object({
+    Env: strings,
+    Entrypoint: strings,
+    Cmd: strings,
+    User: z.string().default(''),
+    WorkingDir: z.string().default(''),
+    Volumes: z.record(z.string(), z.unknown()).nullish(),
+  }),
+});
+
+/**
+ * What the machine has under that name counts; only what it does not have is pulled. Throws `FreezerError`: `imageNotFound` when
+ * nobody has it, `cannotRun` when the registry or the engine cannot be reached, `diskFull`.
+ */
+export async function resolveImage(engine: ContainerEngine, name: string, signal?: AbortSignal): Promise<Image> {
+  const local = await inspect(engine, name, signal);
+  if (local) return local;
+  await pull(engine, name, signal);
+  const pulled = await inspect(engine, name, signal);
+  if (pulled) return pulled;
+  throw notFound(name, 'it is gone again');
+}
+
+async function inspect(engine: ContainerEngine, name: string, signal: AbortSignal | undefined): Promise<Image | null> {
+  try {
+    const args = ['image', 'inspect', '--format', '{{json .}}', name];
+    return describe(await engine.ask(Inspected, args, { signal }), name);
+  } catch (error) {
+    if (!(error instanceof EngineRefusal)) throw error;
+    if (error.isDown) throw engine.unavailable(error);
+    return null;
+  }
+}
+
+function describe({ Id, RepoDigests, Config }: z.output<typeof Inspected>, name: string): Image {
+  const repository = name.replace(/@.*$/, '').replace(/:[^:/]*$/, '');
+  const id = Id.startsWith('sha256:') ? Id : `sha256:${Id}`;
+  return {
+    pin: RepoDigests.find((digest) => digest.startsWith(`${repository}@`)) ?? RepoDigests[0] ?? id,
+    env: Object.fromEntries(Config.Env.map(splitPair)),
+    command: [...Config.Entrypoint, ...Config.Cmd],
+    user: Config.User,
+    directory: Config.WorkingDir || '/',
+    volumes: Object.keys(Config.Volumes ?? {}).sort(),
+  };
+}
+
+function splitPair(text: string): [string, string] {
+  const at = text.indexOf('=');
+  return at < 0 ? [text, ''] : [text.slice(0, at), text.slice(at + 1)];
+}
+
+/** In the words of registries and of both engines. What is not among them may pass: the network, the registry's own trouble. */
+const NOT_THERE =
+  /manifest unknown|not found: manifest|repository .*not found|pull access denied|requested access .* denied|does not exist|unauthorized|invalid reference|no matching manifest|name unknown|no such image/i;
+
+async function pull(engine: ContainerEngine, name: string, signal: AbortSignal | undefined): Promise<void> {
+  // An id is no name: no registry could know it.
+  if (/^sha256:/.test(name)) throw notFound(name, 'it was made on another machine and is in no registry');
+  try {
+    await engine.call(['pull', '--quiet', name], { signal });
+  } catch (error) {
+    if (!(error instanceof EngineRefusal)) throw error;
+    if (error.isDown) throw engine.unavailable(error);
+    if (NOT_THERE.test(error.message)) throw notFound(name, error.message);
+    throw cannotPull(name, error);
+  }
+}
+
+function notFound(name: string, why: string): FreezerError {
+  const remedy = 'Push the image to a registry that every worker can pull from, and log the workers in there.';
+  return new FreezerError('imageNotFound', `The image ${name} cannot be had: ${why}.`, remedy);
+}
+
+function cannotPull(name: string, cause: EngineRefusal): FreezerError {
+  const what = `The image ${name} could not be pulled: ${cause.message}`;
+  if (/no space left/i.test(cause.message))
+    return new FreezerError('diskFull', what, "Free space on the container engine's disk.", { cause });
+  return new FreezerError('cannotRun', what, 'Let the worker reach the registry; Floe tries again.', { cause });
+}

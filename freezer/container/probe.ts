@@ -1,0 +1,92 @@
+/**
+ * What this machine's engine lets a container have, found out by making one: an empty image with the agent in it. What could
+ * go wrong for every job goes wrong here, before the first one is taken: a state folder that the engine sees elsewhere, a
+ * capability that nobody may have, a kernel or an engine that is too old.
+ */
+import { rm } from 'node:fs/promises';
+import { z } from 'zod';
+import { FreezerError } from '../errors.ts';
+import { makeRunFolder } from '../run/folder.ts';
+import type { Bundle } from './bundle.ts';
+import { launch, removeContainer } from './container.ts';
+import type { ContainerEngine } from './engine.ts';
+import { type Image, resolveImage } from './image.ts';
+import { CAPABILITIES, CAPABILITY_FOR_USERS, type ContainerPlan } from './runArguments.ts';
+
+/** What a container may have on this machine. */
+export interface Permissions {
+  /** Programs of other users than root can be frozen. */
+  readonly users: boolean;
+  readonly securityOptions: readonly string[];
+}
+
+interface Site {
+  readonly engine: ContainerEngine;
+  readonly bundle: Bundle;
+  readonly stateDirectory: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** Throws `FreezerError` `cannotRun`. */
+export async function probe(site: Site): Promise<Permissions> {
+  const image = await emptyImage(site.engine);
+  const securityOptions = await findSecurityOptions(site.engine);
+  const tryWith = (capabilities: string[]) => runOnce(site, image, { capabilities, securityOptions });
+  const refused = await tryWith([...CAPABILITIES, CAPABILITY_FOR_USERS]);
+  if (refused === null) return { users: true, securityOptions };
+  const refusedWithout = await tryWith(CAPABILITIES);
+  if (refusedWithout !== null) throw refusedWithout;
+  return { users: false, securityOptions };
+}
+
+async function runOnce(
+  { engine, bundle, stateDirectory, labels }: Site,
+  image: Image,
+  options: Pick<ContainerPlan, 'capabilities' | 'securityOptions'>,
+): Promise<FreezerError | null> {
+  const folder = await makeRunFolder(stateDirectory, `probe-${options.capabilities.length}`);
+  const name = `floe-probe-${process.pid}-${Date.now().toString(36)}`;
+  const program = { command: [], env: {}, network: 'none' } as const;
+  try {
+    const plan = { name, labels, hostname: 'floe', image, program, folder, bundle, mounts: [], ...options };
+    const container = await launch(engine, plan);
+    container.kill();
+    await container.gone;
+    return null;
+  } catch (error) {
+    if (error instanceof FreezerError) return error;
+    throw error;
+  } finally {
+    await removeContainer(engine, name);
+    await rm(folder.root, { recursive: true, force: true });
+  }
+}
+
+const EMPTY_IMAGE = 'floe/empty:1';
+/** Two blocks of zeros are the end of a tar archive, and so a whole one. */
+const EMPTY_ARCHIVE = new Uint8Array(1024);
+
+async function emptyImage(engine: ContainerEngine): Promise<Image> {
+  const id = (await engine.call(['import', '-', EMPTY_IMAGE], { input: EMPTY_ARCHIVE })).split('\n').at(-1) ?? '';
+  return await resolveImage(engine, id);
+}
+
+const DockerInfo = z.object({ SecurityOptions: z.array(z.string()).nullish() });
+const PodmanInfo = z.object({
+  host: z.object({ security: z.object({ apparmorEnabled: z.boolean(), selinuxEnabled: z.boolean() }) }),
+});
+
+/** The profiles that engines give containers by default forbid CRIU's work (mount, ptrace), and are in force only where the machine has them. */
+async function findSecurityOptions(engine: ContainerEngine): Promise<string[]> {
+  const format = ['info', '--format', '{{json .}}'];
+  const has = { apparmor: false, selinux: false };
+  if (engine.name === 'podman') {
+    const { security } = (await engine.ask(PodmanInfo, format)).host;
+    Object.assign(has, { apparmor: security.apparmorEnabled, selinux: security.selinuxEnabled });
+  } else {
+    const options = (await engine.ask(DockerInfo, format)).SecurityOptions ?? [];
+    const names = options.map((option) => /name=(\w+)/.exec(option)?.[1]);
+    Object.assign(has, { apparmor: names.includes('apparmor'), selinux: names.includes('selinux') });
+  }
+  return [...(has.apparmor ? ['apparmor=unconfined'] : []), ...(has.selinux ? ['label=disable'] : [])];
+}

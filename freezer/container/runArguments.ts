@@ -1,0 +1,91 @@
+/** The command line that makes a job's container. Its main process is the agent; what the job is, the agent is told. */
+import { join } from 'node:path';
+import { places } from '../agent/protocol.ts';
+import type { RunFolder } from '../run/folder.ts';
+import type { Program } from '../runtime.ts';
+import { TOOLBOX_IN_CONTAINER, toolbox, toolCommand } from '../toolbox.ts';
+import type { Bundle } from './bundle.ts';
+import type { Image } from './image.ts';
+import type { Mount } from './volumes.ts';
+
+const AGENT_IN_CONTAINER = '/floe/freezer';
+
+/**
+ * What the agent and CRIU need; the job has none of it. Each was left out once, and something failed:
+ * SYS_ADMIN (CRIU: seccomp filters, namespaces, process ids), SYS_PTRACE (to look into the job), NET_ADMIN (socket buffers; the
+ * routes that keep the job from the metadata endpoint), SYS_TIME (the monotonic clock), SYS_CHROOT (the root folder of processes), SETPCAP (to take the job's capabilities
+ * away), SETUID and SETGID (to become the job's user), CHOWN, DAC_OVERRIDE, FOWNER, FSETID and SETFCAP (to bring back files as
+ * they were), KILL (to end and signal another user's job).
+ */
+export const CAPABILITIES = [
+  ...['SYS_ADMIN', 'SYS_PTRACE', 'NET_ADMIN', 'SYS_TIME', 'SYS_CHROOT', 'SETPCAP', 'SETUID', 'SETGID'],
+  ...['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'FSETID', 'SETFCAP', 'KILL'],
+];
+
+/** CRIU reads and sets the limits of another user's processes. */
+export const CAPABILITY_FOR_USERS = 'SYS_RESOURCE';
+
+/**
+ * What the container may have beyond the job's own limit of memory, for the agent and CRIU, which are in it. Measured: the
+ * agent takes 60 MiB, CRIU 4 MiB at most.
+ */
+export const ALLOWANCE_BYTES = 128 * 2 ** 20;
+
+export interface ContainerPlan {
+  readonly name: string;
+  /** Containers of one worker have it in common, so that the worker finds those that were left. */
+  readonly labels: Readonly<Record<string, string>>;
+  readonly hostname: string;
+  readonly image: Image;
+  readonly program: Program;
+  readonly folder: RunFolder;
+  readonly bundle: Bundle;
+  /** Beside the bundle and the folders of Floe's own. */
+  readonly mounts: readonly Mount[];
+  readonly capabilities: readonly string[];
+  /** Security modules of the machine that would keep CRIU from working, as the engine's options name them. */
+  readonly securityOptions: readonly string[];
+}
+
+/** For `docker run` and `podman run`. */
+export function runArguments(plan: ContainerPlan): string[] {
+  const { image, folder, bundle } = plan;
+  return [
+    ...['run', '--detach', '--name', plan.name, '--hostname', plan.hostname],
+    ...Object.entries(plan.labels).flatMap(([key, value]) => ['--label', `${key}=${value}`]),
+    ...['--user', '0:0', '--workdir', '/', '--restart', 'no', '--no-healthcheck', '--ipc', 'private'],
+    ...['--cap-drop', 'ALL', ...plan.capabilities.flatMap((name) => ['--cap-add', name])],
+    // The kernel tells a filtered tracer nothing of filters (PTRACE_SECCOMP_GET_FILTER in ptrace(2)), so CRIU has none; the
+    // job has the supervisor's.
+    ...['seccomp=unconfined', ...plan.securityOptions].flatMap((option) => ['--security-opt', option]),
+    ...limits(plan.program),
+    ...(plan.program.network === 'none' ? ['--network', 'none'] : []),
+    // The agent's programs must not be led astray by what the image has in its environment; the job gets that from the agent.
+    ...Object.keys(image.env).flatMap((name) => ['--env', `${name}=`]),
+    ...bindings(folder, bundle, plan.mounts),
+    ...['--entrypoint', toolbox.init, image.pin],
+    ...['--', ...toolCommand('node'), join(AGENT_IN_CONTAINER, bundle.agent)],
+  ];
+}
+
+function limits({ resources }: Program): string[] {
+  const { cpus, memoryBytes, gpus } = resources ?? {};
+  const memory = memoryBytes === undefined ? undefined : String(memoryBytes + ALLOWANCE_BYTES);
+  return [
+    ...(cpus === undefined ? [] : ['--cpus', String(cpus)]),
+    // The same for both: no swap, which would let the job go beyond its limit unseen.
+    ...(memory === undefined ? [] : ['--memory', memory, '--memory-swap', memory]),
+    ...(gpus ? ['--gpus', String(gpus)] : []),
+  ];
+}
+
+function bindings(folder: RunFolder, bundle: Bundle, mounts: readonly Mount[]): string[] {
+  const bind = (source: string, target: string, options = '') => ['--volume', `${source}:${target}${options}`];
+  return [
+    ...bind(bundle.toolbox, TOOLBOX_IN_CONTAINER, ':ro'),
+    ...bind(bundle.freezer, AGENT_IN_CONTAINER, ':ro'),
+    ...bind(folder.images, places.images),
+    ...bind(folder.control, places.control),
+    ...mounts.flatMap(({ source, target }) => bind(source, target)),
+  ];
+}

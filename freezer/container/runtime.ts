@@ -1,0 +1,219 @@
+/** The container runtime: jobs in images, by Docker or Podman. */
+import { rm } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { execa } from 'execa';
+import { readCpuFeatures } from '../cpu.ts';
+import { obstacles } from '../criu/obstacles.ts';
+import { FreezerError } from '../errors.ts';
+import type { Agent } from '../run/agentLink.ts';
+import { type Container, ContainerRun } from '../run/containerRun.ts';
+import { emptyFolder } from '../run/emptyFolder.ts';
+import { fetchCheckpoint } from '../run/fetchCheckpoint.ts';
+import { makeRunFolder, type RunFolder, sweepRunFolders } from '../run/folder.ts';
+import { orKill } from '../run/orKill.ts';
+import type { Program, ProgramEnd, Run, Runtime, StartOptions, ThawOptions } from '../runtime.ts';
+import { readCriuVersion } from '../toolbox.ts';
+import { type Bundle, publishBundle } from './bundle.ts';
+import { layerChanges } from './changes.ts';
+import { launch, removeContainer } from './container.ts';
+import { ContainerEngine, type EngineName } from './engine.ts';
+import { type Image, resolveImage } from './image.ts';
+import { labelsFor, sweepOrphans } from './orphans.ts';
+import { type Permissions, probe } from './probe.ts';
+import { CAPABILITIES, CAPABILITY_FOR_USERS } from './runArguments.ts';
+import { createVolumes, type Mount, makeOwnFolders, ownMounts, thawedVolumes, volumePlaces } from './volumes.ts';
+
+export interface ContainerRuntimeOptions {
+  readonly engine: EngineName;
+  /** Where runs have their folders. The engine must see it at the same path. */
+  readonly stateDirectory: string;
+  readonly toolboxDirectory: string;
+}
+
+/** What is found out once for a worker process. */
+interface Site {
+  readonly bundle: Bundle;
+  readonly permissions: Permissions;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly criuVersion: [number, number, number];
+  readonly cpuFeatures: readonly string[];
+}
+
+/** Docker's own, where an image names none. */
+const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+/** libuv would try io_uring, which cannot be frozen; the supervisor refuses it, and this spares the attempt. */
+const NO_IO_URING = { UV_USE_IO_URING: '0' };
+
+/** Runs of one worker process, in containers of this machine's engine. */
+export function openContainerRuntime(options: ContainerRuntimeOptions): Runtime {
+  return new ContainerRuntime(options);
+}
+
+class ContainerRuntime implements Runtime {
+  readonly name: string;
+  readonly #options: ContainerRuntimeOptions;
+  readonly #engine: ContainerEngine;
+  #site: Promise<Site> | undefined;
+
+  constructor(options: ContainerRuntimeOptions) {
+    this.name = options.engine;
+    this.#options = options;
+    this.#engine = new ContainerEngine(options.engine);
+  }
+
+  async check(): Promise<{ criuVersion: string; cpuFeatures: string[] }> {
+    const { criuVersion, cpuFeatures } = await this.#prepared();
+    return { criuVersion: criuVersion.join('.'), cpuFeatures: [...cpuFeatures] };
+  }
+
+  async start(start: StartOptions): Promise<Run> {
+    const site = await this.#prepared();
+    const image = await resolveImage(this.#engine, imageOf(start.program), start.signal);
+    return this.#inFolder(start, async (folder, name) => {
+      await makeOwnFolders(folder);
+      await start.prepareWorkspace?.(folder.workspace);
+      const places = volumePlaces(start.program, image);
+      const named = { container: name, labels: site.labels };
+      const volumes = await createVolumes(this.#engine, folder, named, places);
+      const { container, programEnd } = await this.#launch(site, start, image, { name, folder, volumes });
+      return orKill(container, start.signal, async () => {
+        start.attachLease((validForMs) => container.agent.notify('renewLease', { validForMs }));
+        await container.agent.request('isolateNetwork', {});
+        await begin(container.agent, start.program, image, { folder, permissions: site.permissions });
+        return new ContainerRun(container, programEnd, { stdout: 0, stderr: 0 });
+      });
+    });
+  }
+
+  async thaw(thaw: ThawOptions): Promise<Run> {
+    const site = await this.#prepared();
+    return this.#inFolder(thaw, async (folder, name) => {
+      const fetched = await fetchCheckpoint(folder, thaw, this.#options.toolboxDirectory);
+      const image = await resolveImage(this.#engine, fetched.image ?? imageOf(thaw.program), thaw.signal);
+      const volumes = thawedVolumes(folder, volumePlaces(thaw.program, image));
+      const { container, programEnd } = await this.#launch(site, thaw, image, { name, folder, volumes });
+      return orKill(container, thaw.signal, async () => {
+        thaw.attachLease((validForMs) => container.agent.notify('renewLease', { validForMs }));
+        thaw.onProgress?.({ step: 'restoring', doneBytes: 0, totalBytes: null });
+        await container.agent.request('isolateNetwork', {});
+        await container.agent.request('applyLayer', {});
+        await container.agent.request('restore', { rootPid: fetched.rootPid });
+        await emptyFolder(folder.images);
+        return new ContainerRun(container, programEnd, fetched.logSizes);
+      });
+    });
+  }
+
+  /** A machine that could not be made ready is tried again by the next call: its engine may be there by then. */
+  #prepared(): Promise<Site> {
+    this.#site ??= this.#prepare().catch((error: unknown) => {
+      this.#site = undefined;
+      throw error;
+    });
+    return this.#site;
+  }
+
+  async #prepare(): Promise<Site> {
+    const { stateDirectory, toolboxDirectory } = this.#options;
+    if (process.getuid?.() !== 0) {
+      const remedy = 'Start the worker as root, for instance with sudo.';
+      throw new FreezerError('cannotRun', "Reading the files of containers' programs needs root.", remedy);
+    }
+    const criuVersion = await readCriuVersion(toolboxDirectory);
+    await this.#engine.version();
+    await sweepOrphans(this.#engine, stateDirectory);
+    await sweepRunFolders(stateDirectory);
+    const bundle = await publishBundle(stateDirectory, toolboxDirectory);
+    const labels = await labelsFor(stateDirectory);
+    const permissions = await probe({ engine: this.#engine, bundle, stateDirectory, labels });
+    return { bundle, permissions, labels, criuVersion, cpuFeatures: await readCpuFeatures() };
+  }
+
+  async #launch(
+    site: Site,
+    { program, jobId, signal }: StartOptions | ThawOptions,
+    image: Image,
+    { name, folder, volumes }: { name: string; folder: RunFolder; volumes: readonly Mount[] },
+  ): Promise<{ container: Container; programEnd: Promise<ProgramEnd> }> {
+    const isRoot = /^(0|root)?(:|$)/.test(program.user ?? image.user);
+    const launched = await launch(
+      this.#engine,
+      {
+        ...{ name, image, program, folder, labels: site.labels, bundle: site.bundle },
+        hostname: jobId.replaceAll(/[^A-Za-z0-9-]/g, '-').slice(0, 63),
+        mounts: [...ownMounts(folder), ...volumes],
+        capabilities: isRoot || !site.permissions.users ? CAPABILITIES : [...CAPABILITIES, CAPABILITY_FOR_USERS],
+        securityOptions: site.permissions.securityOptions,
+      },
+      signal,
+    );
+    const { criuVersion, cpuFeatures } = site;
+    const container = {
+      ...launched,
+      ...(program.resources?.gpus ? { obstacle: obstacles.gpu } : {}),
+      facts: { runtime: this.name, image: image.pin, criuVersion, cpuFeatures },
+      folder,
+      toolboxDirectory: this.#options.toolboxDirectory,
+      gatherFiles: async () => {
+        await launched.agent.request('saveLayer', { changes: await layerChanges(this.#engine, name) });
+      },
+    };
+    return { container, programEnd: launched.programEnd };
+  }
+
+  /** Makes the run's folder, and removes it with what the engine has of the run when `work` fails. */
+  async #inFolder(
+    { jobId, epoch }: StartOptions | ThawOptions,
+    work: (folder: RunFolder, containerName: string) => Promise<Run>,
+  ): Promise<Run> {
+    const folder = await makeRunFolder(this.#options.stateDirectory, `${jobId}-${epoch}-${Date.now().toString(36)}`);
+    const name = `floe-${basename(folder.root)}`;
+    try {
+      return await work(folder, name);
+    } catch (error) {
+      await removeContainer(this.#engine, name);
+      await rm(folder.root, { recursive: true, force: true });
+      throw error;
+    }
+  }
+}
+
+function imageOf(program: Program): string {
+  if (program.image !== undefined) return program.image;
+  throw new FreezerError('unsupported', 'The job names no image.', 'Submit it with one.');
+}
+
+/** Starts the program as its image and its spec say. */
+async function begin(
+  agent: Agent,
+  program: Program,
+  image: Image,
+  { folder, permissions }: { folder: RunFolder; permissions: Permissions },
+): Promise<void> {
+  const user = await agent.request('resolveUser', { user: program.user ?? image.user });
+  if (user.uid !== 0) {
+    if (!permissions.users) throw cannotBeUser(program.user ?? image.user);
+    await execa('chown', ['--recursive', '--no-dereference', `${user.uid}:${user.gid}`, '--', folder.workspace]);
+  }
+  const isImagesOwn = program.command.length === 0;
+  const command = isImagesOwn ? image.command : program.command;
+  if (command.length === 0) {
+    const remedy = 'Submit the job with a command.';
+    throw new FreezerError('unsupported', `The image ${image.pin} has no command of its own.`, remedy);
+  }
+  const isPlainRoot = user.uid === 0 && user.gid === 0 && user.groups.length === 0;
+  await agent.request('start', {
+    command,
+    env: { PATH: DEFAULT_PATH, HOME: user.home, ...NO_IO_URING, ...image.env, ...program.env },
+    directory: program.directory ?? (isImagesOwn ? image.directory : '/workspace'),
+    user: isPlainRoot ? null : user,
+  });
+}
+
+function cannotBeUser(user: string): FreezerError {
+  return new FreezerError(
+    'unsupported',
+    `The job would run as ${user}, and this machine cannot freeze programs of other users than root: it grants no CAP_SYS_RESOURCE.`,
+    'Submit it with `user: root` (it has no capability then either), or to workers whose containers may have that capability.',
+  );
+}

@@ -1,0 +1,89 @@
+/**
+ * The folders that a job in a container has of its own: the workspace, shared memory, and the volumes that its image or its spec
+ * declares. All are folders of the run, so they are saved and brought back like everything else of the job's.
+ */
+import { chmod, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { places } from '../agent/protocol.ts';
+import { makeClosedFolder, type RunFolder } from '../run/folder.ts';
+import type { Program } from '../runtime.ts';
+import type { ContainerEngine } from './engine.ts';
+import type { Image } from './image.ts';
+
+/** `source`: a folder of this machine, or the name of a volume of the engine's. */
+export interface Mount {
+  readonly source: string;
+  readonly target: string;
+}
+
+/** Folders of the run that every job in a container has, by the place where it has them. */
+const OWN = {
+  [places.workspace]: 'workspace',
+  '/dev/shm': 'shm',
+  [places.logs]: 'logs',
+  [places.layer]: 'layer',
+} as const;
+
+/** Those of a job that starts from the beginning. A thaw brings its own. */
+export async function makeOwnFolders(folder: RunFolder): Promise<void> {
+  await mkdir(folder.workspace);
+  await mkdir(join(folder.files, OWN['/dev/shm']));
+  await chmod(join(folder.files, OWN['/dev/shm']), 0o1777);
+  await makeClosedFolder(folder.logs);
+  await makeClosedFolder(join(folder.files, OWN[places.layer]));
+}
+
+export function ownMounts(folder: RunFolder): Mount[] {
+  return Object.entries(OWN).map(([target, name]) => ({ source: join(folder.files, name), target }));
+}
+
+/** The places of a job's volumes, the same ones in the same order at every run. */
+export function volumePlaces(program: Program, image: Image): string[] {
+  const declared = new Set([...image.volumes, ...(program.volumes ?? [])]);
+  return [...declared].filter((path) => !(path in OWN)).sort();
+}
+
+/** Where the run keeps the volumes. */
+export function volumeFolder(folder: RunFolder, number: number): string {
+  return join(folder.files, `volume-${number}`);
+}
+
+/**
+ * Volumes that begin with what the image has at their places: it is the engine that copies it, into volumes of its own that are
+ * but names for the run's folders. `removeVolumes` takes the names away when no
+ * container uses them.
+ */
+export async function createVolumes(
+  engine: ContainerEngine,
+  folder: RunFolder,
+  named: { readonly container: string; readonly labels: Readonly<Record<string, string>> },
+  targets: readonly string[],
+): Promise<Mount[]> {
+  const mounts: Mount[] = [];
+  for (const [number, target] of targets.entries()) {
+    const device = volumeFolder(folder, number);
+    await mkdir(device);
+    const source = volumeName(named.container, number);
+    const labels = Object.entries(named.labels).flatMap(([key, value]) => ['--label', `${key}=${value}`]);
+    const options = ['type=none', 'o=bind', `device=${device}`].flatMap((option) => ['--opt', option]);
+    await engine.call(['volume', 'create', '--driver', 'local', ...labels, ...options, source]);
+    mounts.push({ source, target });
+  }
+  return mounts;
+}
+
+/** The run's folders, which the volumes named, stay. */
+export async function removeVolumes(engine: ContainerEngine, container: string): Promise<void> {
+  const listed = await engine.call(['volume', 'ls', '--quiet', '--filter', `name=${volumeName(container, '')}`]);
+  const names = listed.split('\n').filter((name) => name !== '');
+  if (names.length > 0) await engine.call(['volume', 'rm', '--force', ...names]);
+}
+
+/** Those that came with a checkpoint. */
+export function thawedVolumes(folder: RunFolder, targets: readonly string[]): Mount[] {
+  return targets.map((target, number) => ({ source: volumeFolder(folder, number), target }));
+}
+
+function volumeName(container: string, number: number | ''): string {
+  return `${container}-volume-${number}`;
+}
