@@ -2,7 +2,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { BigIntStats } from 'node:fs';
-import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
@@ -24,13 +23,9 @@ export function isSparse(stats: BigIntStats): boolean {
  * The ranges of a sparse file outside of which it is all holes, in order, widened to multiples of `CHUNK_BYTES` so that the
  * same content is cut into the same chunks each time. The toolbox's `data-ranges` asks the kernel (`SEEK_DATA`).
  */
-export async function findDataRanges(
-  file: FileHandle,
-  sizeBytes: number,
-  toolboxDirectory: string,
-): Promise<DataRange[]> {
+export async function findDataRanges(file: number, sizeBytes: number, toolboxDirectory: string): Promise<DataRange[]> {
   if (sizeBytes <= CHUNK_BYTES) return [[0, sizeBytes]];
-  const dataRanges = spawn(join(toolboxDirectory, 'bin/data-ranges'), { stdio: [file.fd, 'pipe', 'inherit'] });
+  const dataRanges = spawn(join(toolboxDirectory, 'bin/data-ranges'), { stdio: [file, 'pipe', 'inherit'] });
   const [answer, [exitCode]] = await Promise.all([text(dataRanges.stdout as Readable), once(dataRanges, 'close')]);
   if (exitCode !== 0) throw new Error(`data-ranges ended with ${exitCode}.`);
   return widen(answer.split('\n').filter(Boolean).map(parseLine), sizeBytes);

@@ -1,6 +1,20 @@
-/** Files on their way out: a folder as a list of entries whose content is in chunks. */
-import { type BigIntStats, constants } from 'node:fs';
-import { type FileHandle, lstat, open, readdir, readlink } from 'node:fs/promises';
+/**
+ * Files on their way out: a folder as a list of entries whose content is in chunks.
+ *
+ * With calls that block, in the engine's own process: the program stands still meanwhile, and for a small file each call that
+ * does not block costs many times what it does.
+ */
+import {
+  type BigIntStats,
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { FreezerError } from '../errors.ts';
 import type { ChunkWriter } from './chunkWriter.ts';
@@ -33,10 +47,10 @@ export async function saveFiles(
   const buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES);
 
   async function visit(path: string): Promise<void> {
-    const names = await readdir(join(root, path), { encoding: 'buffer' });
+    const names = readdirSync(join(root, path), { encoding: 'buffer' });
     for (const name of names.map((bytes) => asText(bytes, path)).sort()) {
       const below = path === '' ? name : `${path}/${name}`;
-      const stats = await lstat(join(root, below), { bigint: true });
+      const stats = lstatSync(join(root, below), { bigint: true });
       const entry = await describe(below, stats);
       if (entry) entries.push(entry);
       if (stats.isDirectory()) await visit(below);
@@ -50,7 +64,7 @@ export async function saveFiles(
       return {
         type: 'symlink',
         ...attributes,
-        target: asText(await readlink(join(root, path), { encoding: 'buffer' }), path),
+        target: asText(readlinkSync(join(root, path), { encoding: 'buffer' }), path),
       };
     if (stats.isFIFO()) return { type: 'fifo', ...attributes };
     if (!stats.isFile()) return null;
@@ -63,10 +77,14 @@ export async function saveFiles(
   async function saveContent(path: string, stats: BigIntStats) {
     const sizeBytes = Number(stats.size);
     if (sizeBytes === 0) return { sizeBytes, chunks: [] };
-    await using file = await openSame(path, stats);
-    if (!isSparse(stats)) return { sizeBytes, chunks: await readChunks(file, sizeBytes, writer, buffer, onRead) };
-    const dataRanges = await findDataRanges(file, sizeBytes, toolboxDirectory);
-    return { sizeBytes, dataRanges, chunks: await readRanges(file, dataRanges, writer, buffer, onRead) };
+    const file = openSame(path, stats);
+    try {
+      if (!isSparse(stats)) return { sizeBytes, chunks: await readChunks(file, sizeBytes, writer, buffer, onRead) };
+      const dataRanges = await findDataRanges(file, sizeBytes, toolboxDirectory);
+      return { sizeBytes, dataRanges, chunks: await readRanges(file, dataRanges, writer, buffer, onRead) };
+    } finally {
+      closeSync(file);
+    }
   }
 
   await visit('');
@@ -86,11 +104,11 @@ function identityOf(stats: BigIntStats): string {
   return `${stats.dev}:${stats.ino}`;
 }
 
-/** The file that was looked at, and no other that has taken its name. */
-async function openSame(path: string, seen: BigIntStats): Promise<FileHandle> {
-  const file = await open(path, OPEN_FILE);
-  if (identityOf(await file.stat({ bigint: true })) === identityOf(seen)) return file;
-  await file.close();
+/** A descriptor of the file that was looked at, and of no other that has taken its name. */
+function openSame(path: string, seen: BigIntStats): number {
+  const file = openSync(path, OPEN_FILE);
+  if (identityOf(fstatSync(file, { bigint: true })) === identityOf(seen)) return file;
+  closeSync(file);
   throw new Error(`A file was replaced while it was saved: ${path}.`);
 }
 
@@ -102,9 +120,9 @@ function asText(bytes: Buffer, folder: string): string {
   throw new FreezerError('cannotFreeze', what, 'Let the program name its files in UTF-8.');
 }
 
-/** Adds the first `sizeBytes` of an open file to the writer and gives the chunks' indices. */
+/** Adds the first `sizeBytes` of an open file (its descriptor) to the writer and gives the chunks' indices. */
 export function readChunks(
-  file: FileHandle,
+  file: number,
   sizeBytes: number,
   writer: ChunkWriter,
   buffer: Buffer,
@@ -114,7 +132,7 @@ export function readChunks(
 }
 
 async function readRanges(
-  file: FileHandle,
+  file: number,
   ranges: readonly DataRange[],
   writer: ChunkWriter,
   buffer: Buffer,
@@ -125,7 +143,7 @@ async function readRanges(
     const end = offset + sizeBytes;
     for (let at = offset; at < end; ) {
       await writer.ready();
-      const { bytesRead } = await file.read(buffer, 0, Math.min(buffer.length, end - at), at);
+      const bytesRead = readSync(file, buffer, 0, Math.min(buffer.length, end - at), at);
       if (bytesRead === 0) throw new Error(`A file became shorter while it was saved, at ${at} of ${end} bytes.`);
       chunks.push(writer.beginChunk());
       writer.append(buffer.subarray(0, bytesRead));
