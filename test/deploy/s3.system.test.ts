@@ -24,6 +24,9 @@ const OTHERS = [
   ...['s3:GetBucketLocation', 's3:GetBucketVersioning', 's3:ListAllMyBuckets', 's3:CreateBucket', 's3:DeleteBucket'],
 ];
 
+/** And one for tidiness, which a use without failures does not call: an upload that fails is aborted. */
+const NEEDED = ['s3:PutObject', 's3:GetObject', 's3:DeleteObject', 's3:ListBucket'];
+
 let ceph: Ceph;
 let client: S3Client;
 beforeAll(async () => {
@@ -78,14 +81,14 @@ test('the policy is enough for all that Floe does, below its prefix alone', asyn
   await expect(Array.fromAsync(elsewhere.list(''))).rejects.toMatchObject({ code: 'denied' });
 });
 
-test.each(['s3:PutObject', 's3:GetObject', 's3:DeleteObject', 's3:ListBucket'])(
-  'without %s it is not',
-  async (action) => {
-    expect([...objects.Action, ...listing.Action]).toContain(action);
-    await using store = await openStore(ceph.storeUrl(await bucketWithPolicy(action), 'floe'));
-    await expect(useAll(store)).rejects.toMatchObject({ code: 'denied' });
-  },
-);
+test.each(NEEDED)('without %s it is not', async (action) => {
+  await using store = await openStore(ceph.storeUrl(await bucketWithPolicy(action), 'floe'));
+  await expect(useAll(store)).rejects.toMatchObject({ code: 'denied' });
+});
+
+test('the policy has no action besides', () => {
+  expect([...objects.Action, ...listing.Action].sort()).toEqual([...NEEDED, 's3:AbortMultipartUpload'].sort());
+});
 
 test('the lifecycle rules are accepted', async () => {
   const { Rules } = z
