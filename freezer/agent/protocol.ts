@@ -15,6 +15,12 @@ export const places = {
   layer: '/floe/layer',
 } as const;
 
+/**
+ * The owner of the folders that are mounted into the container, but are none of the job's business. A job that runs as root has no
+ * capability, so it is bound by their mode like anybody else. A number that no image gives to a user, and no job may be.
+ */
+export const FLOE_UID = 64999;
+
 /** Files in `places.control`. */
 export const controlFiles = { worker: 'worker.sock', pages: 'pages.sock' } as const;
 

@@ -43,6 +43,7 @@ test.each([
   ['alice:nogroup', '"nogroup"'],
   ['4294967295', '"4294967295"'],
   ['-1', '"-1"'],
+  ['64999:1', '64999'],
 ])('%s is refused by name', (user, name) => {
   const find = () => findUser(user, PASSWD, GROUP);
   expect(find).toThrow(expect.objectContaining({ code: 'unsupported', message: expect.stringContaining(name) }));

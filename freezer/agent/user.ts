@@ -4,6 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { FreezerError } from '../errors.ts';
+import { FLOE_UID } from './protocol.ts';
 
 export interface JobUser {
   readonly uid: number;
@@ -29,7 +30,7 @@ interface GroupEntry {
   readonly members: readonly string[];
 }
 
-/** Throws `FreezerError` `unsupported` for a name that the container's files do not have. */
+/** Throws `FreezerError` `unsupported` for a name that the container's files do not have, and for Floe's own user. */
 export async function resolveUser(user: string): Promise<JobUser & { readonly home: string }> {
   return findUser(user, await readIfThere('/etc/passwd'), await readIfThere('/etc/group'));
 }
@@ -40,6 +41,10 @@ export function findUser(user: string, passwd: string, group: string): JobUser &
   const entry = findEntry(passwdEntries(passwd), userPart || '0', ({ uid }) => uid);
   const uid = entry?.uid ?? asId(userPart || '0');
   if (uid === null) throw unknown('user', userPart, '/etc/passwd');
+  if (uid === FLOE_UID) {
+    const message = `The job would run as the user ${FLOE_UID}, to whom Floe's own folders in its container belong.`;
+    throw new FreezerError('unsupported', message, 'Submit it with another user.');
+  }
   const groups = groupEntries(group);
   const home = entry?.home || ANYWHERE;
   if (groupPart === '') {

@@ -1,6 +1,7 @@
 /** A run's folder on the host: what is mounted into its container. */
 import { chown, mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { FLOE_UID } from '../agent/protocol.ts';
 import { isOwnerAlive, ownerName } from './owner.ts';
 
 export interface RunFolder {
@@ -21,12 +22,6 @@ export const movingFolders = {
   '/dev/shm': 'shm',
   '/floe/logs': 'logs',
 } as const;
-
-/**
- * The owner of the folders that are mounted into the container, but are none of the job's business. A job that runs as root has no
- * capability, so it is bound by their mode like anybody else. A number that no image gives to a user.
- */
-const FLOE_UID = 64999;
 
 /** Makes a folder that the agent and the engine can use, and the job can neither enter nor list. */
 export async function makeClosedFolder(path: string): Promise<void> {
