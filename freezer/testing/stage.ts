@@ -48,6 +48,12 @@ export class Stage implements AsyncDisposable {
     return machine;
   }
 
+  /** As a worker process that starts again finds it. */
+  reopen(name: string): Runtime {
+    this.#machines.delete(name);
+    return this.machine(name);
+  }
+
   program(command: string[], more: Partial<Program> = {}): Program {
     return { command, env: {}, ...this.#common, ...more };
   }
