@@ -36,6 +36,8 @@ export interface Beginning {
 export interface Begun {
   readonly run: Run;
   readonly claim: Claim;
+  /** Checkpoints before its own that it could go back to, the one that it was thawed from first. */
+  readonly continues: readonly string[];
   /** Null when it began from the beginning. */
   readonly thawedFrom: CheckpointSummary | null;
 }
@@ -55,10 +57,13 @@ export async function begin(beginning: Beginning): Promise<Begun> {
     throw new CommandError('usage', 'No checkpoint found, and no command to start.', 'Name one: freezer start COMMAND');
   }
   const claim = await claimNext(store, newest, continues);
-  if (continues.length > 0) return { ...(await thawOne(beginning, claim)), claim };
+  if (continues.length > 0) {
+    const { run, thawedFrom } = await thawOne(beginning, claim);
+    return { run, thawedFrom, claim, continues: continues.slice(continues.indexOf(thawedFrom.id)) };
+  }
   const passed = found.length === 0 ? 'No checkpoint found' : `Passing over ${found.length} checkpoint(s)`;
   say(`${passed}, starting ${quoted(program.command)}`);
-  return { run: await startAnew(beginning, claim), claim, thawedFrom: null };
+  return { run: await startAnew(beginning, claim), thawedFrom: null, claim, continues: [] };
 }
 
 /** Throws for work in the store that this version does not know how to continue. */

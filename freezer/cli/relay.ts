@@ -1,5 +1,5 @@
 /** Shows what a program writes, as it is written. The log files only grow, and are their own buffer. */
-import { type FSWatcher, watch } from 'node:fs';
+import { constants, type FSWatcher, watch } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import type { Run } from '../runtime.ts';
 import { type Stream, writeOut } from './output.ts';
@@ -25,7 +25,8 @@ export class Relay {
   }
 
   async #follow(run: Run, stream: Stream): Promise<void> {
-    await using file = await open(run.logs[stream]);
+    // Its writer may be about to make it, and then finds it made.
+    await using file = await open(run.logs[stream], constants.O_RDONLY | constants.O_CREAT, 0o644);
     using changes = new Changes(run.logs[stream], this.#finish.signal);
     let offsetBytes = run.logStart[stream];
     for (;;) {

@@ -128,9 +128,9 @@ export class Session {
 
   /** A failure costs space and nothing else. */
   async #prune(): Promise<void> {
-    const { claim } = this.#begun;
+    const { claim, continues } = this.#begun;
     try {
-      await prune(this.#store, claim.epoch, await candidates(this.#store, claim));
+      await prune(this.#store, claim.epoch, await candidates(this.#store, { ...claim, continues: [...continues] }));
     } catch (error) {
       say(`Older checkpoints could not be removed: ${error instanceof Error ? error.message : error}`);
     }

@@ -28,19 +28,25 @@ async function checkBubblewrap(): Promise<void> {
   throw cannotRun(what, 'Install the package bubblewrap.');
 }
 
+/** In a sandbox such as jobs have: in a container /proc/sys is read-only, and only a /proc of its own is not. */
 async function checkKernel(toolboxDirectory: string): Promise<void> {
-  const [program, ...prefix] = toolCommand('criu', toolboxDirectory);
-  const { failed, all } = await execa(program, [...prefix, 'check'], { reject: false, all: true });
+  const args = [
+    ...['--unshare-pid', '--cap-add', 'ALL', '--ro-bind', '/', '/', '--dev', '/dev', '--proc', '/proc'],
+    // CRIU tries things out in /tmp, and that may be where the toolbox is.
+    ...['--tmpfs', '/tmp', '--ro-bind', toolboxDirectory, toolboxDirectory],
+    ...['--', ...toolCommand('criu', toolboxDirectory), 'check'],
+  ];
+  const { failed, all } = await execa('bwrap', args, { reject: false, all: true });
   if (!failed) return;
   const words =
     all
       .split('\n')
       .filter((line) => line.includes('Error'))
-      .at(0)
+      .at(-1)
       ?.replace(/^.*?\): */, '') ?? all.trim();
   throw cannotRun(
     `CRIU cannot work on this kernel: ${words}`,
-    'Use a kernel 5.11 or newer with CONFIG_CHECKPOINT_RESTORE, and do not run the worker in a container without SYS_ADMIN and SYS_PTRACE.',
+    'Use a kernel 5.11 or newer with CONFIG_CHECKPOINT_RESTORE, and give a container that freezes SYS_ADMIN, NET_ADMIN, SYS_TIME and seccomp=unconfined.',
   );
 }
 
