@@ -134,7 +134,7 @@ describe('a job in a container', () => {
   });
 
   test('has the name of its host, and no network where it wants none', async () => {
-    const script = `perl -MSys::Hostname -e 'print hostname, "\\n"'; ls /sys/class/net; ${UNTIL_GO}; perl -MSys::Hostname -e 'print hostname, "\\n"'`;
+    const script = `cat /proc/sys/kernel/hostname; ls /sys/class/net; ${UNTIL_GO}; cat /proc/sys/kernel/hostname`;
     let run = await stage().start(['sh', '-c', script], undefined, { network: 'none' });
     await untilLines(run, 2);
     run = await stage().move(run, 1, { network: 'none' });
