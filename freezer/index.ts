@@ -2,5 +2,6 @@
 export { listCheckpoints } from './checkpoint/catalogue.ts';
 export * from './errors.ts';
 export { openProcessRuntime } from './process/runtime.ts';
+export { holdStateFolder, sweepStateFolders } from './run/stateFolder.ts';
 export * from './runtime.ts';
 export { openRuntimes } from './runtimes.ts';

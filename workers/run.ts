@@ -1,7 +1,7 @@
 /** `floe worker`: the worker that a configuration describes, until it is told to go. */
 import { join } from 'node:path';
 import { type Logger, pino } from 'pino';
-import { FreezerError, openRuntimes } from '../freezer/index.ts';
+import { FreezerError, holdStateFolder, openRuntimes, sweepStateFolders } from '../freezer/index.ts';
 import { type Config, connectRedis, FloeError } from '../jobs/index.ts';
 import { openStore } from '../store/index.ts';
 import { type Store, StoreError } from '../store/store.ts';
@@ -39,6 +39,7 @@ async function start(
     toolboxDirectory: config.toolbox,
     onAbsent: (name, why) => parts.logger.info({ why: why.message }, `this worker has no ${name} runtime`),
   });
+  await holdStateFolder(stateDirectory);
   const started = Promise.withResolvers<RunningWorker>();
   const noticeSources = sourcesOf(config, parts.logger, () => void started.promise.then((worker) => worker.kill()));
   try {
@@ -48,6 +49,8 @@ async function start(
       ...{ name, runtime, pools, slots, lockDurationMs, stopMarginMs, noticeSources },
     });
     started.resolve(worker);
+    // Names may be of the day, a container's id say: who had one before does not come back for its folder.
+    await sweepStateFolders(stateDirectory);
     return worker;
   } catch (error) {
     if (!(error instanceof FreezerError)) throw error;
