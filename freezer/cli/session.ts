@@ -72,8 +72,8 @@ export class Session {
         onProgress: (progress) => onStep(describeStep(progress)),
       });
       this.#newest = frozen.checkpoint;
-      // A claim that was made meanwhile does not know of this checkpoint.
-      await this.#refuseIfOvertaken();
+      // A claim that was made meanwhile does not know of this checkpoint. One that cannot be asked for is not there: the commit stands.
+      await this.#refuseIfOvertaken(() => null);
       const text = describe(frozen, afterwards);
       await this.#prune();
       if (afterwards === 'stop') this.#end.resolve({ kind: 'frozen', text });
@@ -114,8 +114,12 @@ export class Session {
     }
   }
 
-  async #refuseIfOvertaken(): Promise<void> {
-    const by = await claimAfter(this.#store, this.#begun.claim);
+  async #refuseIfOvertaken(
+    onFailure = (error: unknown): null => {
+      throw error;
+    },
+  ): Promise<void> {
+    const by = await claimAfter(this.#store, this.#begun.claim).catch(onFailure);
     if (!by) return;
     this.#overtaken(by);
     throw overtakenError(by);

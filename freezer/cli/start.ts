@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { openStore, type Store } from '../../store/index.ts';
+import { FreezerError } from '../errors.ts';
 import { openProcessRuntime } from '../process/runtime.ts';
 import type { ProgramEnd, RenewLease } from '../runtime.ts';
 import { type Begun, begin, makeClaim } from './begin.ts';
@@ -79,7 +80,7 @@ async function start(command: string[], flags: StartFlags): Promise<void> {
   const progress = new Progress(command);
   await using _control = await ControlServer.open(settings.stateDirectory, settings.name, progress.answer);
   using _signals = listen(freezing, progress);
-  await Promise.all([runtime.check(), store.check()]);
+  await Promise.all([runtime.check(), store.check({ signal: progress.signal })]);
   using lease = new StandingLease();
   const workspace = flags.workspace ? resolve(flags.workspace) : existsSync(USUAL_WORKSPACE) ? USUAL_WORKSPACE : null;
   const begun = await begin({
@@ -117,7 +118,7 @@ async function conclude(
     case 'interrupted':
       throw new CommandError('interrupted', 'The freeze was given up and the program killed.', continuation(session));
     case 'ended': {
-      if (outcome.end.kind === 'lost') throw new CommandError('interrupted', outcome.end.reason, continuation(session));
+      if (outcome.end.kind === 'lost') throw new FreezerError('lost', outcome.end.reason, continuation(session));
       if (outcome.end.reason) say(outcome.end.reason);
       await keepResults(begun.run, rest.workspace);
       if (!rest.keep) await forget(rest.store, begun);
