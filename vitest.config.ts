@@ -19,7 +19,7 @@ export default defineConfig({
         test: {
           name: 'system',
           sequence: { groupOrder: 1 },
-          include: ['{jobs,producers,dashboard,workers,freezer,store,test}/**/*.system.test.ts'],
+          include: ['{images,jobs,producers,dashboard,workers,freezer,store,test}/**/*.system.test.ts'],
           fileParallelism: false,
           testTimeout: 120_000,
           hookTimeout: 120_000,
