@@ -15,11 +15,11 @@ const AGENT_IN_CONTAINER = '/floe/freezer';
  * SYS_ADMIN (CRIU: seccomp filters, namespaces, process ids), SYS_PTRACE (to look into the job), NET_ADMIN (socket buffers; the
  * routes that keep the job from the metadata endpoint), SYS_TIME (the monotonic clock), SYS_CHROOT (the root folder of processes), SETPCAP (to take the job's capabilities
  * away), SETUID and SETGID (to become the job's user), CHOWN, DAC_OVERRIDE, FOWNER, FSETID and SETFCAP (to bring back files as
- * they were), KILL (to end and signal another user's job).
+ * they were), DAC_READ_SEARCH (to give a name back to an open file that lost it), KILL (to end and signal another user's job).
  */
 export const CAPABILITIES = [
   ...['SYS_ADMIN', 'SYS_PTRACE', 'NET_ADMIN', 'SYS_TIME', 'SYS_CHROOT', 'SETPCAP', 'SETUID', 'SETGID'],
-  ...['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'FSETID', 'SETFCAP', 'KILL'],
+  ...['CHOWN', 'DAC_OVERRIDE', 'DAC_READ_SEARCH', 'FOWNER', 'FSETID', 'SETFCAP', 'KILL'],
 ];
 
 /** CRIU reads and sets the limits of another user's processes. */
