@@ -19,7 +19,7 @@ export default defineConfig({
         test: {
           name: 'system',
           sequence: { groupOrder: 1 },
-          include: ['{images,jobs,producers,dashboard,workers,freezer,store,test}/**/*.system.test.ts'],
+          include: ['{compose,images,jobs,producers,dashboard,workers,freezer,store,test}/**/*.system.test.ts'],
           fileParallelism: false,
           testTimeout: 120_000,
           hookTimeout: 120_000,
