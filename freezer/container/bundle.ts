@@ -8,6 +8,7 @@ import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/pro
 import { dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
+import { explainDiskFull } from '../run/diskFull.ts';
 
 export interface Bundle {
   readonly toolbox: string;
@@ -21,7 +22,7 @@ const FREEZER = fileURLToPath(new URL('..', import.meta.url));
 const EXTENSION = extname(fileURLToPath(import.meta.url));
 /**
  * Puts this version's bundle into the state folder unless it is there, and removes others. To be called when none of the
- * folder's containers runs.
+ * folder's containers runs. Throws `FreezerError` `diskFull`.
  */
 export async function publishBundle(stateDirectory: string, toolboxDirectory: string): Promise<Bundle> {
   const bundles = join(stateDirectory, 'bundles');
@@ -38,15 +39,32 @@ export async function publishBundle(stateDirectory: string, toolboxDirectory: st
 /** Whole or not at all: what a worker left half-way has another name. */
 async function publish(root: string, toolboxDirectory: string): Promise<void> {
   const making = `${root}.new`;
+  try {
+    await fill(making, toolboxDirectory);
+    await rename(making, root);
+  } catch (error) {
+    await rm(making, { recursive: true, force: true });
+    throw explainDiskFull(error);
+  }
+}
+
+async function fill(making: string, toolboxDirectory: string): Promise<void> {
   await mkdir(join(making, 'freezer'), { recursive: true });
-  await execa('cp', ['--archive', '--reflink=auto', '--', toolboxDirectory, join(making, 'toolbox')]);
+  await copyFolder(toolboxDirectory, join(making, 'toolbox'));
   for (const path of await programFiles()) {
     await mkdir(dirname(join(making, 'freezer', path)), { recursive: true });
     await cp(join(FREEZER, path), join(making, 'freezer', path));
   }
   // It tells Node that the agent's files are modules.
   await writeFile(join(making, 'freezer', 'package.json'), '{ "type": "module" }\n');
-  await rename(making, root);
+}
+
+/** As links where the two are on one file system: the toolbox is never changed, but replaced as a whole. */
+async function copyFolder(from: string, to: string): Promise<void> {
+  const { failed } = await execa('cp', ['--archive', '--link', '--', from, to], { reject: false });
+  if (!failed) return;
+  await rm(to, { recursive: true, force: true });
+  await execa('cp', ['--archive', '--reflink=auto', '--', from, to]);
 }
 
 async function versionOf(toolboxDirectory: string): Promise<string> {
