@@ -16,7 +16,7 @@ import { SAMPLES, type Sample, Stack } from '../stack.ts';
 
 /** About two minutes each, on two cores that also make the undisturbed runs. */
 const ARGUMENTS: Record<Sample, readonly string[]> = {
-  numeric: ['400', '60000'],
+  numeric: ['400', '30000'],
   video: ['60', '360'],
   pipeline: ['1000', '3', '8000'],
 };

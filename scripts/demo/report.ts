@@ -79,7 +79,7 @@ export function print(outcomes: readonly Outcome[], { identical }: Figures): voi
   for (const { name, made, undisturbed } of outcomes) {
     const verdict = made === undisturbed ? styleText('green', 'identical') : styleText('red', 'DIFFERENT');
     process.stdout.write(
-      `${name.padEnd(8)}sha256 ${made ? short(made) : 'nothing'}…   undisturbed run ${short(undisturbed)}…   ${verdict}\n`,
+      `${name.padEnd(10)}sha256 ${made ? short(made) : 'nothing'}…   undisturbed run ${short(undisturbed)}…   ${verdict}\n`,
     );
   }
   const verdict = identical
