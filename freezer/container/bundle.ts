@@ -8,7 +8,6 @@ import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/pro
 import { dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
-import { explainDiskFull } from '../run/diskFull.ts';
 
 export interface Bundle {
   readonly toolbox: string;
@@ -22,7 +21,7 @@ const FREEZER = fileURLToPath(new URL('..', import.meta.url));
 const EXTENSION = extname(fileURLToPath(import.meta.url));
 /**
  * Puts this version's bundle into the state folder unless it is there, and removes others. To be called when none of the
- * folder's containers runs. Throws `FreezerError` `diskFull`.
+ * folder's containers runs.
  */
 export async function publishBundle(stateDirectory: string, toolboxDirectory: string): Promise<Bundle> {
   const bundles = join(stateDirectory, 'bundles');
@@ -44,7 +43,7 @@ async function publish(root: string, toolboxDirectory: string): Promise<void> {
     await rename(making, root);
   } catch (error) {
     await rm(making, { recursive: true, force: true });
-    throw explainDiskFull(error);
+    throw error;
   }
 }
 

@@ -9,14 +9,21 @@ const KINDS: Record<string, LayerChange['kind']> = { A: 'added', C: 'changed', D
 const paths = z.array(z.string()).nullish();
 const PodmanDiff = z.object({ added: paths, changed: paths, deleted: paths });
 
-/** Throws `FreezerError` `cannotFreeze` for a name with a line break, which Docker's answer cannot hold. */
-export async function layerChanges(engine: ContainerEngine, container: string): Promise<LayerChange[]> {
+/**
+ * Throws `FreezerError`: `cannotFreeze` for a name with a line break, which Docker's answer cannot hold; `cannotRun` when the engine
+ * does not answer.
+ */
+export async function layerChanges(
+  engine: ContainerEngine,
+  container: string,
+  signal?: AbortSignal,
+): Promise<LayerChange[]> {
   if (engine.name === 'podman') {
-    const diff = await engine.ask(PodmanDiff, ['diff', '--format', 'json', container]);
+    const diff = await engine.ask(PodmanDiff, ['diff', '--format', 'json', container], { signal });
     const of = (kind: LayerChange['kind']) => (diff[kind] ?? []).map((path) => ({ kind, path }));
     return [...of('deleted'), ...of('added'), ...of('changed')];
   }
-  return parseDockerDiff(await engine.call(['diff', container]));
+  return parseDockerDiff(await engine.call(['diff', container], { signal }));
 }
 
 /** One line each: a letter, a blank, the path. */

@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { FreezerError } from '../errors.ts';
 import { type Agent, awaitAgent } from '../run/agentLink.ts';
 import type { Program, ProgramEnd } from '../runtime.ts';
-import { type ContainerEngine, EngineRefusal } from './engine.ts';
+import { ANY_TIME, type ContainerEngine, EngineRefusal } from './engine.ts';
 import { type ContainerPlan, runArguments } from './runArguments.ts';
 import { removeVolumes } from './volumes.ts';
 
@@ -22,7 +22,7 @@ export interface Launched {
 
 const KILL_AFTER_MS = 2000;
 /** How long the engine may take to tell of an end that is certain. */
-const REPORT_WITHIN_MS = 10_000;
+const SOON = { withinMs: 10_000 };
 const OUT_OF_MEMORY = 'The job used more memory than its limit, and the kernel killed it.';
 
 const State = z.object({ OOMKilled: z.boolean().default(false), ExitCode: z.int(), Error: z.string().default('') });
@@ -33,8 +33,8 @@ export async function launch(engine: ContainerEngine, plan: ContainerPlan, signa
   let exit: Promise<unknown> = Promise.resolve();
   const ended = (programEnd: ProgramEnd) => end.resolve(withReason(agent, programEnd));
   const agent: Agent = await awaitAgent(plan.folder.control, { ended }, () => {
-    const made = engine.call(runArguments(plan), { signal });
-    exit = made.then(() => engine.call(['wait', plan.name]));
+    const made = engine.call(runArguments(plan), { signal, withinMs: ANY_TIME });
+    exit = made.then(() => engine.call(['wait', plan.name], { withinMs: ANY_TIME }));
     const failed = exit.then(
       async () => Promise.reject(cannotStart(await lastWords(engine, plan.name))),
       (error: unknown) => Promise.reject(explainRefusal(engine, plan.program, error)),
@@ -63,20 +63,19 @@ async function untilGone(engine: ContainerEngine, plan: ContainerPlan, agent: Ag
     () => agent.closed,
   );
   await Promise.race([agent.closed, exited]);
-  const signal = AbortSignal.timeout(REPORT_WITHIN_MS);
-  const isOutOfMemory = await wasOutOfMemory(engine, plan.name, signal);
+  const isOutOfMemory = await wasOutOfMemory(engine, plan.name);
   const words = await lastWords(engine, plan.name);
   await removeContainer(engine, plan.name);
   return { words, isOutOfMemory };
 }
 
-async function wasOutOfMemory(engine: ContainerEngine, name: string, signal: AbortSignal): Promise<boolean> {
+async function wasOutOfMemory(engine: ContainerEngine, name: string): Promise<boolean> {
   try {
-    await engine.call(['wait', name], { signal });
-    const state = await engine.ask(State, ['inspect', '--format', '{{json .State}}', name], { signal });
+    await engine.call(['wait', name], SOON);
+    const state = await engine.ask(State, ['inspect', '--format', '{{json .State}}', name], SOON);
     return state.OOMKilled && state.ExitCode !== 0;
   } catch (error) {
-    if (error instanceof EngineRefusal || signal.aborted) return false; // the engine is away: `lost` is what remains to say
+    if (error instanceof EngineRefusal) return false; // the engine is away: `lost` is what remains to say
     throw error;
   }
 }
@@ -89,15 +88,34 @@ async function withReason(agent: Agent, end: ProgramEnd): Promise<ProgramEnd> {
 
 /** What the agent wrote last; empty when nobody can say. */
 async function lastWords(engine: ContainerEngine, name: string): Promise<string> {
-  return (
-    (await engine.call(['logs', '--tail', '20', name], { all: true }).catch(ignoreRefusal))?.trim().slice(-2000) ?? ''
-  );
+  const words = await engine.call(['logs', '--tail', '20', name], { all: true, ...SOON }).catch(ignoreRefusal);
+  return words?.trim().slice(-2000) ?? '';
 }
 
-/** With its volumes. What cannot be removed now is found by the next start of the worker. */
+/** With its volumes. What the engine cannot remove now is left to `removeLeftOvers`, and to the next start of the worker. */
 export async function removeContainer(engine: ContainerEngine, name: string): Promise<void> {
-  await engine.call(['rm', '--force', '--volumes', name]).catch(ignoreRefusal);
-  await removeVolumes(engine, name).catch(ignoreRefusal);
+  engine.leftOver.add(name);
+  try {
+    await engine.call(removal(engine, name), SOON).catch(ignoreGone);
+    await removeVolumes(engine, name);
+    engine.leftOver.delete(name);
+  } catch (error) {
+    ignoreRefusal(error);
+  }
+}
+
+/** Of a container as it is, running or not, with its volumes. Podman would ask it to stop, and wait. */
+export function removal(engine: ContainerEngine, name: string): string[] {
+  return ['rm', '--force', '--volumes', ...(engine.name === 'podman' ? ['--time', '0'] : []), name];
+}
+
+/** Those that ended while the engine was away. To be called when it answers. */
+export async function removeLeftOvers(engine: ContainerEngine): Promise<void> {
+  for (const name of engine.leftOver) await removeContainer(engine, name);
+}
+
+function ignoreGone(error: unknown): void {
+  if (!(error instanceof EngineRefusal) || !/no such container/i.test(error.words)) throw error;
 }
 
 function ignoreRefusal(error: unknown): undefined {
@@ -112,13 +130,12 @@ function cannotStart(words: string): FreezerError {
 /** Engines say what they think of a container in words only. */
 function explainRefusal(engine: ContainerEngine, { resources }: Program, error: unknown): unknown {
   if (!(error instanceof EngineRefusal)) return error;
-  const refused = (code: 'unsupported' | 'diskFull' | 'cannotRun', remedy: string) =>
-    new FreezerError(code, `${engine.name} refuses the job's container: ${error.message}`, remedy, { cause: error });
-  if (error.isDown) return engine.unavailable(error);
-  if (/no space left/i.test(error.message)) return refused('diskFull', "Free space on the container engine's disk.");
-  if (resources?.gpus && /device driver|gpu|cdi/i.test(error.message))
+  const refused = (code: 'unsupported' | 'cannotRun', remedy: string) =>
+    new FreezerError(code, `${engine.name} refuses the job's container: ${error.words}`, remedy, { cause: error });
+  if (error.isDown || error.code === 'diskFull') return error;
+  if (resources?.gpus && /device driver|gpu|cdi/i.test(error.words))
     return refused('unsupported', "Submit it to a pool whose workers have GPUs and the engine's GPU runtime.");
-  if (/memory limit|range of cpus|nanocpus/i.test(error.message))
+  if (/memory limit|range of cpus|nanocpus/i.test(error.words))
     return refused('unsupported', "Change the job's `resources` to what the machines have.");
-  return refused('cannotRun', "Look into the container engine's log on this machine.");
+  return refused('cannotRun', error.remedy);
 }

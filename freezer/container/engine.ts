@@ -1,7 +1,4 @@
-/**
- * A container engine, driven through its command line: Docker's and Podman's agree in all that is used here.
- * Every call may wait as long as the engine does; a signal ends it.
- */
+/** A container engine, driven through its command line: Docker's and Podman's agree in all that is used here. */
 import { execa } from 'execa';
 import { z } from 'zod';
 import { FreezerError } from '../errors.ts';
@@ -10,26 +7,38 @@ export type EngineName = 'docker' | 'podman';
 
 interface CallOptions {
   readonly signal?: AbortSignal | undefined;
+  /** How long the engine may take to answer. Default one minute, after which it counts as one that does not. */
+  readonly withinMs?: number;
   /** Standard input. Default none. */
   readonly input?: Uint8Array;
   /** Standard error, too, in the order of its coming. Default only standard output. */
   readonly all?: boolean;
 }
 
-/** What the engine said when it refused. */
-export class EngineRefusal extends Error {
-  override readonly name = 'EngineRefusal';
+/** What nobody but the engine can do it has refused, or does not answer: `cannotRun` or `diskFull`, until a caller knows better. */
+export class EngineRefusal extends FreezerError {
+  /** What the engine said. */
+  readonly words: string;
   /** The engine itself does not answer. */
   readonly isDown: boolean;
 
-  constructor(words: string, isDown: boolean) {
-    super(words);
+  constructor(engine: EngineName, words: string, isDown: boolean) {
+    const start = `Start ${engine === 'docker' ? 'the Docker daemon' : 'Podman'} on this machine, and let the worker reach it.`;
+    if (isDown) super('cannotRun', `The container engine does not answer: ${words}`, start);
+    else if (/no space left/i.test(words)) super('diskFull', `${engine} refuses: ${words}`, FREE_SPACE);
+    else super('cannotRun', `${engine} refuses: ${words}`, "Look into the container engine's log on this machine.");
+    this.words = words;
     this.isDown = isDown;
   }
 }
 
+const FREE_SPACE = "Free space on the container engine's disk.";
+const ANSWERS_WITHIN_MS = 60_000;
+/** For what may take any time: a large image, a job that runs on. */
+export const ANY_TIME = 0;
+
 const DOWN =
-  /cannot connect to the docker daemon|error during connect|unable to connect to podman|connection refused|is the docker daemon running/i;
+  /cannot connect to the docker daemon|error during connect|unable to connect to podman|is the docker daemon running/i;
 
 const Version = z.object({
   Client: z.object({ Version: z.string() }),
@@ -39,6 +48,8 @@ const Version = z.object({
 
 export class ContainerEngine {
   readonly name: EngineName;
+  /** Containers that have ended, and that it could not remove then. */
+  readonly leftOver = new Set<string>();
 
   constructor(name: EngineName) {
     this.name = name;
@@ -46,18 +57,21 @@ export class ContainerEngine {
 
   /** What it printed. Rejects with `EngineRefusal`; with the signal's reason when that aborted. */
   async call(args: readonly string[], options: CallOptions = {}): Promise<string> {
-    const { failed, all, stdout, stderr, exitCode, shortMessage } = await execa(this.name, args, {
+    const { withinMs = ANSWERS_WITHIN_MS } = options;
+    const { failed, timedOut, all, stdout, stderr, exitCode, shortMessage } = await execa(this.name, args, {
       reject: false,
       all: true,
       // Of a group of its own: a Ctrl-C at the worker's terminal is the worker's to answer.
       detached: true,
+      timeout: withinMs,
       ...(options.input === undefined ? { stdin: 'ignore' } : { input: options.input }),
       ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
     });
     options.signal?.throwIfAborted();
     if (!failed) return options.all ? all : stdout;
+    if (timedOut) throw new EngineRefusal(this.name, `nothing for ${withinMs / 1000} s`, true);
     const words = lastWords(stderr) || shortMessage || 'it gave no reason';
-    throw new EngineRefusal(words, exitCode === undefined || DOWN.test(stderr));
+    throw new EngineRefusal(this.name, words, exitCode === undefined || DOWN.test(stderr));
   }
 
   /** As `call`, for answers in JSON. */
@@ -71,17 +85,8 @@ export class ContainerEngine {
 
   /** The engine's version. Throws `FreezerError` `cannotRun` when there is none, or it does not answer. */
   async version(): Promise<string> {
-    try {
-      const { Client, Server } = await this.ask(Version, ['version', '--format', '{{json .}}']);
-      return (Server ?? Client).Version;
-    } catch (error) {
-      throw error instanceof EngineRefusal ? this.unavailable(error) : error;
-    }
-  }
-
-  unavailable(cause: EngineRefusal): FreezerError {
-    const remedy = `Start ${this.name === 'docker' ? 'the Docker daemon' : 'Podman'} on this machine, and let the worker reach it.`;
-    return new FreezerError('cannotRun', `The container engine does not answer: ${cause.message}`, remedy, { cause });
+    const { Client, Server } = await this.ask(Version, ['version', '--format', '{{json .}}']);
+    return (Server ?? Client).Version;
   }
 }
 

@@ -1,7 +1,7 @@
 /** A job's image: found on this machine or pulled, and pinned, so that every later run has the very same. */
 import { z } from 'zod';
 import { FreezerError } from '../errors.ts';
-import { type ContainerEngine, EngineRefusal } from './engine.ts';
+import { ANY_TIME, type ContainerEngine, EngineRefusal } from './engine.ts';
 
 export interface Image {
   /** `name@sha256:…` when it came from a registry, else the image's own id, which is a digest, too. */
@@ -19,7 +19,7 @@ const strings = z
   .nullish()
   .transform((list) => list ?? []);
 
-/** What `image inspect` says; the format is Docker's, and Podman keeps to it. */
+/** What `image inspect` says; the format is Docker's, and Podman keeps to it, but for `--format`, where its answer is a list all the same. */
 const Inspected = z.object({
   Id: z.string(),
   RepoDigests: strings,
@@ -48,20 +48,21 @@ export async function resolveImage(engine: ContainerEngine, name: string, signal
 
 async function inspect(engine: ContainerEngine, name: string, signal: AbortSignal | undefined): Promise<Image | null> {
   try {
-    const args = ['image', 'inspect', '--format', '{{json .}}', name];
-    return describe(await engine.ask(Inspected, args, { signal }), name);
+    const [image] = await engine.ask(z.tuple([Inspected]), ['image', 'inspect', name], { signal });
+    return describe(image, name);
   } catch (error) {
-    if (!(error instanceof EngineRefusal)) throw error;
-    if (error.isDown) throw engine.unavailable(error);
+    if (!(error instanceof EngineRefusal) || error.isDown) throw error;
     return null;
   }
 }
 
 function describe({ Id, RepoDigests, Config }: z.output<typeof Inspected>, name: string): Image {
   const repository = name.replace(/@.*$/, '').replace(/:[^:/]*$/, '');
+  // Podman has such for images that were never in a registry, too.
+  const digests = RepoDigests.filter((digest) => !digest.startsWith('localhost/'));
   const id = Id.startsWith('sha256:') ? Id : `sha256:${Id}`;
   return {
-    pin: RepoDigests.find((digest) => digest.startsWith(`${repository}@`)) ?? RepoDigests[0] ?? id,
+    pin: digests.find((digest) => digest.startsWith(`${repository}@`)) ?? digests[0] ?? id,
     env: Object.fromEntries(Config.Env.map(splitPair)),
     command: [...Config.Entrypoint, ...Config.Cmd],
     user: Config.User,
@@ -77,17 +78,16 @@ function splitPair(text: string): [string, string] {
 
 /** In the words of registries and of both engines. What is not among them may pass: the network, the registry's own trouble. */
 const NOT_THERE =
-  /manifest unknown|not found: manifest|repository .*not found|pull access denied|requested access .* denied|does not exist|unauthorized|invalid reference|no matching manifest|name unknown|no such image/i;
+  /manifest unknown|not found: manifest|repository .*not found|pull access denied|requested access .* denied|does not exist|unauthorized|no basic auth credentials|authentication required|invalid reference|no matching manifest|name unknown|no such image/i;
 
 async function pull(engine: ContainerEngine, name: string, signal: AbortSignal | undefined): Promise<void> {
   // An id is no name: no registry could know it.
   if (/^sha256:/.test(name)) throw notFound(name, 'it was made on another machine and is in no registry');
   try {
-    await engine.call(['pull', '--quiet', name], { signal });
+    await engine.call(['pull', '--quiet', name], { signal, withinMs: ANY_TIME });
   } catch (error) {
-    if (!(error instanceof EngineRefusal)) throw error;
-    if (error.isDown) throw engine.unavailable(error);
-    if (NOT_THERE.test(error.message)) throw notFound(name, error.message);
+    if (!(error instanceof EngineRefusal) || error.isDown) throw error;
+    if (NOT_THERE.test(error.words)) throw notFound(name, error.words);
     throw cannotPull(name, error);
   }
 }
@@ -98,8 +98,7 @@ function notFound(name: string, why: string): FreezerError {
 }
 
 function cannotPull(name: string, cause: EngineRefusal): FreezerError {
-  const what = `The image ${name} could not be pulled: ${cause.message}`;
-  if (/no space left/i.test(cause.message))
-    return new FreezerError('diskFull', what, "Free space on the container engine's disk.", { cause });
+  const what = `The image ${name} could not be pulled: ${cause.words}`;
+  if (cause.code === 'diskFull') return new FreezerError(cause.code, what, cause.remedy, { cause });
   return new FreezerError('cannotRun', what, 'Let the worker reach the registry; Floe tries again.', { cause });
 }

@@ -7,6 +7,7 @@ import { obstacles } from '../criu/obstacles.ts';
 import { FreezerError } from '../errors.ts';
 import type { Agent } from '../run/agentLink.ts';
 import { type Container, ContainerRun } from '../run/containerRun.ts';
+import { explainDiskFull } from '../run/diskFull.ts';
 import { emptyFolder } from '../run/emptyFolder.ts';
 import { fetchCheckpoint } from '../run/fetchCheckpoint.ts';
 import { makeRunFolder, type RunFolder, sweepRunFolders } from '../run/folder.ts';
@@ -15,7 +16,7 @@ import type { Program, ProgramEnd, Run, Runtime, StartOptions, ThawOptions } fro
 import { readCriuVersion } from '../toolbox.ts';
 import { type Bundle, publishBundle } from './bundle.ts';
 import { layerChanges } from './changes.ts';
-import { launch, removeContainer } from './container.ts';
+import { launch, removeContainer, removeLeftOvers } from './container.ts';
 import { ContainerEngine, type EngineName } from './engine.ts';
 import { type Image, resolveImage } from './image.ts';
 import { labelsFor, sweepOrphans } from './orphans.ts';
@@ -62,12 +63,12 @@ class ContainerRuntime implements Runtime {
   }
 
   async check(): Promise<{ criuVersion: string; cpuFeatures: string[] }> {
-    const { criuVersion, cpuFeatures } = await this.#prepared();
+    const { criuVersion, cpuFeatures } = await this.#ready();
     return { criuVersion: criuVersion.join('.'), cpuFeatures: [...cpuFeatures] };
   }
 
   async start(start: StartOptions): Promise<Run> {
-    const site = await this.#prepared();
+    const site = await this.#ready();
     const image = await resolveImage(this.#engine, imageOf(start.program), start.signal);
     return this.#inFolder(start, async (folder, name) => {
       await makeOwnFolders(folder);
@@ -86,7 +87,7 @@ class ContainerRuntime implements Runtime {
   }
 
   async thaw(thaw: ThawOptions): Promise<Run> {
-    const site = await this.#prepared();
+    const site = await this.#ready();
     return this.#inFolder(thaw, async (folder, name) => {
       const fetched = await fetchCheckpoint(folder, thaw, this.#options.toolboxDirectory);
       const image = await resolveImage(this.#engine, fetched.image ?? imageOf(thaw.program), thaw.signal);
@@ -104,11 +105,19 @@ class ContainerRuntime implements Runtime {
     });
   }
 
+  /** The machine as it is now: its engine may have gone away since it was looked at. */
+  async #ready(): Promise<Site> {
+    const site = await this.#prepared();
+    await this.#engine.version();
+    await removeLeftOvers(this.#engine);
+    return site;
+  }
+
   /** A machine that could not be made ready is tried again by the next call: its engine may be there by then. */
   #prepared(): Promise<Site> {
     this.#site ??= this.#prepare().catch((error: unknown) => {
       this.#site = undefined;
-      throw error;
+      throw explainDiskFull(error);
     });
     return this.#site;
   }
@@ -148,14 +157,14 @@ class ContainerRuntime implements Runtime {
       signal,
     );
     const { criuVersion, cpuFeatures } = site;
-    const container = {
+    const container: Container = {
       ...launched,
       ...(program.resources?.gpus ? { obstacle: obstacles.gpu } : {}),
       facts: { runtime: this.name, image: image.pin, criuVersion, cpuFeatures },
       folder,
       toolboxDirectory: this.#options.toolboxDirectory,
-      gatherFiles: async () => {
-        await launched.agent.request('saveLayer', { changes: await layerChanges(this.#engine, name) });
+      gatherFiles: async (signal) => {
+        await launched.agent.request('saveLayer', { changes: await layerChanges(this.#engine, name, signal) });
       },
     };
     return { container, programEnd: launched.programEnd };
@@ -166,14 +175,17 @@ class ContainerRuntime implements Runtime {
     { jobId, epoch }: StartOptions | ThawOptions,
     work: (folder: RunFolder, containerName: string) => Promise<Run>,
   ): Promise<Run> {
-    const folder = await makeRunFolder(this.#options.stateDirectory, `${jobId}-${epoch}-${Date.now().toString(36)}`);
+    const folder = await makeRunFolder(
+      this.#options.stateDirectory,
+      `${jobId}-${epoch}-${Date.now().toString(36)}`,
+    ).catch((error: unknown) => Promise.reject(explainDiskFull(error)));
     const name = `floe-${basename(folder.root)}`;
     try {
       return await work(folder, name);
     } catch (error) {
       await removeContainer(this.#engine, name);
       await rm(folder.root, { recursive: true, force: true });
-      throw error;
+      throw explainDiskFull(error);
     }
   }
 }

@@ -26,6 +26,7 @@ import type { FreezeOptions, Frozen, ProgramEnd, Run } from '../runtime.ts';
 import type { Agent } from './agentLink.ts';
 import { emptyFolder } from './emptyFolder.ts';
 import type { RunFolder } from './folder.ts';
+import { orGiveUp } from './orGiveUp.ts';
 
 /** What the runtime knows of the container and the machine. */
 export interface ContainerFacts {
@@ -46,7 +47,7 @@ export interface Container {
   /** Something that the container has, whatever its program does, and that CRIU does not dump. */
   readonly obstacle?: Obstacle;
   /** Brings into the run's folder what moves with the job and is elsewhere; the program stands still. */
-  gatherFiles?(): Promise<void>;
+  gatherFiles?(signal: AbortSignal | undefined): Promise<void>;
   /** Ends the container, whatever state it is in. */
   kill(): void;
 }
@@ -83,11 +84,10 @@ export class ContainerRun implements Run {
     if (this.#isFreezing)
       throw new FreezerError('cancelled', 'The job is being frozen already.', 'Wait for that checkpoint.');
     this.#isFreezing = true;
-    try {
-      return await this.#freeze(options);
-    } finally {
+    const freezing = this.#freeze(options).finally(() => {
       this.#isFreezing = false;
-    }
+    });
+    return await orGiveUp(freezing, options.signal);
   }
 
   async #freeze(options: FreezeOptions): Promise<Frozen> {
@@ -117,7 +117,7 @@ export class ContainerRun implements Run {
     const received = engine.peer.request('receivePages', { controlDirectory: folder.control, criuVersion });
     received.catch(() => agent.notify('abandonPages', {}));
     const dumped = await bothOf(agent.request('dump', {}), received);
-    await this.#container.gatherFiles?.();
+    await this.#container.gatherFiles?.(options.signal);
     await engine.peer.request('saveFiles', {
       imagesDirectory: folder.images,
       filesDirectory: folder.files,
