@@ -1,7 +1,9 @@
 /** What workers that crashed left with the engine. */
+import { z } from 'zod';
 import { isOwnerAlive, ownerName } from '../run/owner.ts';
 import { isAbandoned } from '../run/stateFolder.ts';
-import type { ContainerEngine } from './engine.ts';
+import { removal } from './container.ts';
+import { type ContainerEngine, EngineRefusal } from './engine.ts';
 
 const STATE_LABEL = 'floe.state';
 const OWNER_LABEL = 'floe.owner';
@@ -16,34 +18,47 @@ export async function labelsFor(stateDirectory: string): Promise<Record<string, 
  * this machine knows to be abandoned. With workers that are named anew at each start, nobody else would.
  */
 export async function sweepOrphans(engine: ContainerEngine, stateDirectory: string): Promise<void> {
-  for (const name of await orphans(engine, ['ps', '--all'], 'Names', stateDirectory)) {
-    await engine.call(['rm', '--force', '--volumes', name]).catch(ignoreGone);
+  const inspectContainer = ['inspect', '--type', 'container', '--format', '{{json .Config.Labels}}'];
+  for (const id of await orphans(engine, ['ps', '--all'], inspectContainer, stateDirectory)) {
+    await unlessGone(engine.call(removal(engine, id)));
   }
-  for (const name of await orphans(engine, ['volume', 'ls'], 'Name', stateDirectory)) {
-    await engine.call(['volume', 'rm', '--force', name]).catch(ignoreGone);
+  const inspectVolume = ['volume', 'inspect', '--format', '{{json .Labels}}'];
+  for (const name of await orphans(engine, ['volume', 'ls'], inspectVolume, stateDirectory)) {
+    await unlessGone(engine.call(['volume', 'rm', '--force', name]));
   }
 }
 
+const Labels = z.object({ [STATE_LABEL]: z.string(), [OWNER_LABEL]: z.string().default('') });
+
+/** Each is asked for its labels by itself: lists with labels have another format with each engine. */
 async function orphans(
   engine: ContainerEngine,
   list: string[],
-  nameField: string,
+  inspect: string[],
   stateDirectory: string,
 ): Promise<string[]> {
-  const format = `{{.${nameField}}}\t{{.Label "${OWNER_LABEL}"}}\t{{.Label "${STATE_LABEL}"}}`;
-  const text = await engine.call([...list, '--filter', `label=${STATE_LABEL}`, '--format', format]);
-  const lines = text.split('\n').filter((line) => line !== '');
+  const text = await engine.call([...list, '--quiet', '--filter', `label=${STATE_LABEL}`]);
+  const names = text.split('\n').filter((name) => name !== '');
   const found = await Promise.all(
-    lines.map(async (line) => {
-      const [name = '', owner = '', state = ''] = line.split('\t');
-      const isOrphan = state === stateDirectory ? !(await isOwnerAlive(owner)) : await isAbandoned(state);
-      return isOrphan ? [name] : [];
+    names.map(async (name) => {
+      const labels = await unlessGone(engine.ask(Labels, [...inspect, name]));
+      return labels && (await isOrphan(labels, stateDirectory)) ? [name] : [];
     }),
   );
   return found.flat();
 }
 
+async function isOrphan(labels: z.output<typeof Labels>, stateDirectory: string): Promise<boolean> {
+  const state = labels[STATE_LABEL];
+  return state === stateDirectory ? !(await isOwnerAlive(labels[OWNER_LABEL])) : await isAbandoned(state);
+}
+
 /** Another worker that starts at the same time may be quicker. */
-function ignoreGone(error: unknown): void {
-  if (!(error instanceof Error) || !/no such (container|volume)/i.test(error.message)) throw error;
+async function unlessGone<T>(asked: Promise<T>): Promise<T | undefined> {
+  try {
+    return await asked;
+  } catch (error) {
+    if (error instanceof EngineRefusal && /no such (container|volume)/i.test(error.message)) return undefined;
+    throw error;
+  }
 }

@@ -62,13 +62,16 @@ async function runOnce(
   }
 }
 
-const EMPTY_IMAGE = 'floe/empty:1';
+/** `localhost`, which is no registry: Podman would put it there anyway, and then look for the short name elsewhere, too. */
+const EMPTY_IMAGE = 'localhost/floe/empty:1';
 /** Two blocks of zeros are the end of a tar archive, and so a whole one. */
 const EMPTY_ARCHIVE = new Uint8Array(1024);
 
+/** Imported once for a machine: each import makes another image, which the one before it would stay beside without a name. */
 async function emptyImage(engine: ContainerEngine): Promise<Image> {
-  const id = (await engine.call(['import', '-', EMPTY_IMAGE], { input: EMPTY_ARCHIVE })).split('\n').at(-1) ?? '';
-  return await resolveImage(engine, id);
+  const has = await engine.call(['image', 'ls', '--quiet', EMPTY_IMAGE]);
+  if (has === '') await engine.call(['import', '-', EMPTY_IMAGE], { input: EMPTY_ARCHIVE });
+  return await resolveImage(engine, EMPTY_IMAGE);
 }
 
 const DockerInfo = z.object({ SecurityOptions: z.array(z.string()).nullish() });
