@@ -8,6 +8,9 @@
  *       or `-` for none, and writes how it ended to STATUS, as "exited CODE" or "killed SIGNAL". STATUS is opened at the
  *       start, as is all that it will ever need: without capabilities it could not enter the folder later. It moves with the
  *       job, so an exit code survives any number of moves: whoever runs the job last reads it; empty, the job has not ended.
+ *       What the job writes comes through pipes, and the supervisor appends it to STDOUT and STDERR: they are the supervisor's own,
+ *       so the job cannot truncate them (`echo > /dev/stderr`) nor change what it has said. Where they cannot be written
+ *       to for want of space, the job waits.
  *       Everything the job leaves behind is reparented to the supervisor, so no process slips out of the tree that
  *       CRIU dumps. Exit status: 0 when STATUS was written, 125 when it could not be, 126 when the job could not be
  *       set up (the reason is on STDERR). A COMMAND that cannot be executed is reported as "exited 127" or "exited 126",
@@ -31,6 +34,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -38,6 +42,13 @@
 
 enum { STATUS_UNWRITABLE = 125, SETUP_FAILED = 126, NOT_FOUND = 127 };
 enum { STATUS_FD = 3 };
+enum { LOG_COUNT = 2, SPACE_LOOK_MS = 1000 };
+
+/* A log and the pipe that what belongs in it comes through. */
+struct stream {
+  int log;
+  int pipe; /* -1 once nobody can write to it any more */
+};
 
 struct user {
   uid_t uid;
@@ -107,26 +118,62 @@ static void be_killed_first(void) {
   if (file < 0 || write(file, "500", 3) != 3 || close(file) != 0) give_up("/proc/self/oom_score_adj");
 }
 
+/* Without space the job waits, in this machine's container or, after a move, in another's. */
+static int append(int log, const char *bytes, size_t size) {
+  while (size > 0) {
+    ssize_t written = write(log, bytes, size);
+    if (written >= 0) bytes += written, size -= written;
+    else if (errno == ENOSPC || errno == EDQUOT) poll(NULL, 0, SPACE_LOOK_MS);
+    else if (errno != EINTR) return -1;
+  }
+  return 0;
+}
+
+/* Moves what the pipe has, at most a buffer full, so that neither the other stream nor the job's end has to wait. */
+static int relay(struct stream *stream) {
+  static char buffer[65536];
+  ssize_t size = read(stream->pipe, buffer, sizeof buffer);
+  if (size > 0) return append(stream->log, buffer, size);
+  if (size < 0) return errno == EAGAIN || errno == EINTR ? 0 : -1;
+  close(stream->pipe);
+  stream->pipe = -1;
+  return 0;
+}
+
+/* What is in the pipe now: all that a job that has ended wrote. What it has left behind may go on writing for ever. */
+static int drain(struct stream *stream) {
+  int size = 0;
+  if (stream->pipe < 0 || ioctl(stream->pipe, FIONREAD, &size) != 0) return stream->pipe < 0 ? 0 : -1;
+  for (int left = size; left > 0; left -= 65536)
+    if (stream->pipe >= 0 && relay(stream) != 0) return -1;
+  return 0;
+}
+
+/* The job owns its end, so it can open it once more by /dev/stdout or /proc/self/fd/1, whoever it is. */
+static int open_pipe(struct stream *stream, const struct user *user) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) give_up("cannot make a pipe");
+  if (fcntl(ends[0], F_SETFL, O_NONBLOCK) != 0) give_up("cannot make a pipe");
+  if (fchown(ends[1], user->uid, user->gid) != 0) give_up("cannot give the job its output");
+  stream->pipe = ends[0];
+  return ends[1];
+}
+
 static void redirect(const char *path, int flags, int target) {
   int fd = open(path, flags | O_CLOEXEC, 0644);
   if (fd < 0) give_up(path);
   if (dup2(fd, target) < 0) give_up(path);
 }
 
-/* The job owns it, as it would own a pipe: it can open it once more by /dev/stdout or /proc/self/fd/1. */
-static void redirect_log(const char *path, int target, const struct user *user) {
-  redirect(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, target);
-  if (fchown(target, user->uid, user->gid) != 0) give_up(path);
-}
-
-static void start(const char *directory, const struct user *user, char **command) {
+static void start(const char *directory, const struct user *user, const int *outputs, char **command) {
   /* A group of its own: `kill 0` is the job's to use, and must not reach the supervisor. */
   if (setpgid(0, 0) != 0) give_up("cannot make a process group");
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
   for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
-  close(STATUS_FD);
+  if (dup2(outputs[0], STDOUT_FILENO) < 0 || dup2(outputs[1], STDERR_FILENO) < 0) give_up("cannot redirect its output");
+  if (syscall(SYS_close_range, STATUS_FD, ~0U, 0) != 0) give_up("cannot close the supervisor's files");
   be_killed_first();
   become(user);
   if (chdir(directory) != 0) give_up(directory);
@@ -143,29 +190,54 @@ static int record(int status) {
   return write(STATUS_FD, text, length) == length && fsync(STATUS_FD) == 0 ? 0 : STATUS_UNWRITABLE;
 }
 
+static void wake_up(int number) { (void)number; }
+
+/* Relays until the job has ended, and records how. */
+static int supervise(pid_t job, struct stream *streams) {
+  sigset_t none;
+  sigemptyset(&none);
+  for (;;) {
+    int status;
+    for (pid_t ended; (ended = waitpid(-1, &status, WNOHANG)) > 0;) {
+      if (ended != job) continue;
+      for (int at = 0; at < LOG_COUNT; at++)
+        if (drain(&streams[at]) != 0) return STATUS_UNWRITABLE;
+      return record(status);
+    }
+    struct pollfd entries[LOG_COUNT];
+    for (int at = 0; at < LOG_COUNT; at++) entries[at] = (struct pollfd){streams[at].pipe, POLLIN, 0};
+    /* A child that ended since waitpid has its signal pending, and ends this at once. */
+    if (ppoll(entries, LOG_COUNT, NULL, &none) < 0 && errno != EINTR) return STATUS_UNWRITABLE;
+    for (int at = 0; at < LOG_COUNT; at++)
+      if (entries[at].revents != 0 && relay(&streams[at]) != 0) return STATUS_UNWRITABLE;
+  }
+}
+
 static int run(char **arguments) {
   static struct user user;
   read_user(&user, arguments + 4);
   setsid();
   prctl(PR_SET_NAME, "floe-supervisor");
   redirect("/dev/null", O_RDONLY, STDIN_FILENO);
-  redirect_log(arguments[2], STDERR_FILENO, &user);
-  redirect_log(arguments[1], STDOUT_FILENO, &user);
+  redirect(arguments[2], O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, STDERR_FILENO);
+  redirect(arguments[1], O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, STDOUT_FILENO);
   redirect(arguments[0], O_WRONLY | O_CREAT | O_EXCL, STATUS_FD);
   if (syscall(SYS_close_range, STATUS_FD + 1, ~0U, 0) != 0) give_up("cannot close inherited files");
   if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) give_up("cannot become subreaper");
   if (chdir("/") != 0) give_up("/");
+  struct stream streams[LOG_COUNT] = {{STDOUT_FILENO, -1}, {STDERR_FILENO, -1}};
+  const int outputs[LOG_COUNT] = {open_pipe(&streams[0], &user), open_pipe(&streams[1], &user)};
+  sigset_t child;
+  sigemptyset(&child);
+  sigaddset(&child, SIGCHLD);
+  if (sigprocmask(SIG_BLOCK, &child, NULL) != 0 || signal(SIGCHLD, wake_up) == SIG_ERR) give_up("cannot watch the job");
   close_the_way_up();
   pid_t job = fork();
   if (job < 0) give_up("cannot fork");
-  if (job == 0) start(arguments[3], &user, arguments + 7);
+  if (job == 0) start(arguments[3], &user, outputs, arguments + 7);
+  for (int at = 0; at < LOG_COUNT; at++) close(outputs[at]);
   drop_capabilities();
-  for (;;) {
-    int status;
-    pid_t ended = waitpid(-1, &status, 0);
-    if (ended < 0 && errno != EINTR) return STATUS_UNWRITABLE;
-    if (ended == job) return record(status);
-  }
+  return supervise(job, streams);
 }
 
 static int wait_for(pid_t pid) {

@@ -1,8 +1,10 @@
 /** What a job's files are after moves. */
-import { stat, writeFile } from 'node:fs/promises';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type Kind, onStage, output, untilLines } from '../stage.ts';
+
+const UNTIL_GO = 'while [ ! -e go ]; do sleep 0.02; done';
 
 /** Needs a shell. */
 export function keepsFiles(kind: Kind): void {
@@ -60,6 +62,37 @@ export function keepsFiles(kind: Kind): void {
       await writeFile(join(run.workspace, 'go'), '');
       expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
       expect(await output(run)).toBe('ready\ncontent\ngo\n');
+    });
+  });
+
+  describe('the log', () => {
+    test('is not truncated by what opens it anew, before or after a move', async () => {
+      const say = (word: string) => `echo ${word} > /dev/stdout; echo ${word} > /dev/stderr`;
+      let run = await stage().start([
+        'sh',
+        '-c',
+        `echo first; ${say('second')}; ${UNTIL_GO}; ${say('third')}; echo fourth`,
+      ]);
+      await untilLines(run, 2);
+      for (const epoch of [1, 2, 3]) run = await stage().move(run, epoch);
+      await writeFile(join(run.workspace, 'go'), '');
+      expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
+      expect(await output(run)).toBe('first\nsecond\nthird\nfourth\n');
+      expect(await readFile(run.logs.stderr, 'utf8')).toBe('second\nthird\n');
+    });
+
+    test('has every line once of a program that never pauses', async () => {
+      const script = 'n=0; while [ ! -e go ]; do n=$((n + 1)); echo $n; done; echo the end of $n';
+      let run = await stage().start(['sh', '-c', script]);
+      for (const epoch of [1, 2, 3]) {
+        await untilLines(run, 2000 * epoch);
+        run = await stage().move(run, epoch);
+      }
+      await writeFile(join(run.workspace, 'go'), '');
+      expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
+      const lines = (await output(run)).trimEnd().split('\n');
+      expect(lines.pop()).toBe(`the end of ${lines.length}`);
+      expect(lines.findIndex((line, at) => line !== String(at + 1))).toBe(-1);
     });
   });
 }
