@@ -75,7 +75,9 @@ export async function begin(order: Order): Promise<Beginning> {
   try {
     return await start(order, passedOver);
   } catch (error) {
-    return judge(error, order.signal, JOB_AT_FAULT);
+    const failure = judge(error, order.signal, JOB_AT_FAULT);
+    if (failure.kind === 'later') return failure;
+    return { kind: 'never', code: failure.code, message: `${failure.message} ${failure.remedy}` };
   }
 }
 
@@ -132,15 +134,13 @@ const JOB_AT_FAULT: (FreezerErrorCode | StoreErrorCode)[] = [
   'imageNotFound',
 ];
 
+type Failure = { kind: 'later'; error: Error } | { kind: 'never'; code: string; message: string; remedy: string };
+
 /** `never` when the error's own code is in the list, or that of the error behind it. Throws what is no failure. */
-function judge(
-  error: unknown,
-  signal: AbortSignal,
-  atFault: (FreezerErrorCode | StoreErrorCode)[],
-): Exclude<Beginning, Begun> {
+function judge(error: unknown, signal: AbortSignal, atFault: (FreezerErrorCode | StoreErrorCode)[]): Failure {
   signal.throwIfAborted();
   const cause = error instanceof FreezerError && error.cause instanceof StoreError ? error.cause : error;
   if (!(cause instanceof FreezerError || cause instanceof StoreError)) throw error;
   if (!atFault.includes(cause.code)) return { kind: 'later', error: cause };
-  return { kind: 'never', code: cause.code, message: cause.message };
+  return { kind: 'never', code: cause.code, message: cause.message, remedy: cause.remedy };
 }

@@ -140,7 +140,8 @@ export class Stint {
     if (beginning.kind === 'left') return this.#leaveUnbegun(ledger, lease);
     if (beginning.kind === 'later') throw beginning.error;
     if (beginning.kind === 'never') {
-      await settle(ending, resultWithoutEnd(this.#context, this.#queued, 'failed', beginning));
+      const { code, message } = beginning;
+      await settle(ending, resultWithoutEnd(this.#context, this.#queued, 'failed', { code, message }));
       return;
     }
     await using run = beginning.run;

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
 import { JobRecord, type RunRecord } from '../../jobs/record.ts';
+import type { JobResult } from '../../jobs/result.ts';
 import { parseJobSpec } from '../../jobs/spec.ts';
 import type { JobView } from '../view.ts';
 import { describeProgress, formatStatus } from './status.ts';
@@ -19,6 +20,19 @@ const run: Omit<RunRecord, 'epoch'> = {
   frozenMs: 1500,
   bytesSent: 3 * 2 ** 30,
   lostMs: 0,
+};
+
+const END: JobResult = {
+  version: 1,
+  jobId: 'default-k3v9x2m4qa',
+  outcome: 'succeeded',
+  end: { exitCode: 0, signal: null },
+  reason: null,
+  epoch: 4,
+  worker: 'w1',
+  finishedAt: new Date(NOW).toISOString(),
+  outputs: null,
+  logs: null,
 };
 
 function view(change: Partial<JobView>): JobView {
@@ -57,8 +71,23 @@ it('shows who runs it and what it is at', () => {
   expect(text).toMatch(/^progress +sending: 1\.0 GiB of 4\.0 GiB \(25 %\) at 300 MiB\/s, 9\.2 s left$/m);
 });
 
+it('shows the image under the name that it was submitted with, and the one that every run has', () => {
+  const spec = parseJobSpec({ image: 'python:3.14' });
+  const image = `python@sha256:${'a'.repeat(64)}`;
+  expect(formatStatus(view({ spec }), NOW, 200)).toMatch(/^image +python:3\.14$/m);
+  expect(formatStatus(view({ spec, image }), NOW, 200)).toMatch(/^image +python:3\.14, which is python@sha256:a{64}$/m);
+});
+
+it('shows how it ended: a code for programs, and a sentence that may be long', () => {
+  const reason = { code: 'imageNotFound', message: 'The image cannot be had. Push it.' };
+  const result = { ...END, outcome: 'failed', end: null, reason } as const;
+  expect(formatStatus(view({ state: 'failed', result }), NOW, 200)).toMatch(
+    /^end +failed: The image cannot be had\. Push it\. \(imageNotFound\)$/m,
+  );
+});
+
 it('leaves out what is not known', () => {
   const progress = { step: 'thawing', doneBytes: 0, totalBytes: null, bytesPerSecond: null, etaMs: null };
   expect(describeProgress(progress)).toBe('thawing: 0 B');
-  expect(formatStatus(view({}), NOW, 200)).not.toMatch(/checkpoint|RUN|finished|failures/);
+  expect(formatStatus(view({}), NOW, 200)).not.toMatch(/image|checkpoint|RUN|finished|failures/);
 });

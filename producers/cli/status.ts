@@ -31,6 +31,7 @@ export function formatStatus(job: JobView, now: number, width: number): string {
     ['problem', job.problem ? plain(job.problem) : null],
     ['progress', job.progress ? describeProgress(job.progress) : null],
     ['command', job.spec ? plain(job.spec.command.join(' ')) : null],
+    ['image', describeImage(job)],
     ['submitted', job.submittedAt ? when(job.submittedAt, now) : null],
     ['finished', job.finishedAt ? when(job.finishedAt, now) : null],
     [
@@ -46,6 +47,13 @@ export function formatStatus(job: JobView, now: number, width: number): string {
   const shown = facts.filter(([, value]) => value !== null);
   const block = shown.map(([label, value]) => `${label.padEnd(11)} ${value}\n`).join('');
   return job.runs.length === 0 ? block : `${block}\n${formatRuns(job.runs, now, width)}`;
+}
+
+/** As it was submitted, and the one that it has had since its first run. */
+function describeImage({ spec, image }: JobView): string | null {
+  const name = spec?.image === undefined ? null : plain(spec.image);
+  if (image === null || image === name) return name;
+  return name === null ? plain(image) : `${name}, which is ${plain(image)}`;
 }
 
 function describeState(job: JobView, now: number): string {

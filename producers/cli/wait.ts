@@ -43,10 +43,10 @@ export async function reportEnd(floe: Floe, id: string, json: boolean): Promise<
   else process.stderr.write(`${id} ${describeEnd(result)}\n`);
 }
 
-/** `failed: exit code 3` */
+/** `failed: exit code 3`, `failed: It ran longer than its timeoutMs, 1000. (timedOut)` */
 export function describeEnd(result: JobResult): string {
   const { outcome, end, reason } = result;
-  if (reason) return `${outcome}: ${reason.message}`;
+  if (reason) return `${outcome}: ${reason.message} (${reason.code})`;
   if (end?.signal != null) return `${outcome}: killed by signal ${end.signal}`;
   return end?.exitCode ? `${outcome}: exit code ${end.exitCode}` : outcome;
 }
