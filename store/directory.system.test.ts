@@ -1,7 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -33,6 +33,15 @@ it('says that the disk is full, keeps what it has, and goes on when there is spa
     await store.create('second', content);
   } finally {
     execFileSync('umount', [folder]);
+  }
+});
+
+it("shows what it keeps to nobody but the owner and the folder's group", async () => {
+  const root = join(folder, 'store');
+  await using store = await openStore(pathToFileURL(root).href);
+  await store.create('jobs/a/secret', Buffer.from('memory'));
+  for (const path of ['', 'jobs', 'jobs/a', 'jobs/a/secret']) {
+    expect((await stat(join(root, path))).mode & 0o027, path).toBe(0);
   }
 });
 

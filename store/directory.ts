@@ -128,7 +128,7 @@ class DirectoryStore implements Store {
     write: (file: FileHandle) => Promise<void>,
     giveName: (from: string, to: string) => Promise<void>,
   ): Promise<number> {
-    await mkdir(join(this.#folder, temporaryFolder), { recursive: true });
+    await mkdir(join(this.#folder, temporaryFolder), { recursive: true, mode: FOLDER_MODE });
     const temporary = join(this.#folder, temporaryFolder, randomUUID());
     try {
       const sizeBytes = await writeDurably(temporary, write);
@@ -242,8 +242,12 @@ class DirectoryStore implements Store {
   }
 }
 
+/** Checkpoints hold all that a program had in memory: they are the owner's, and for reading those of the folder's group. */
+const FOLDER_MODE = 0o750;
+const FILE_MODE = 0o640;
+
 async function writeDurably(path: string, write: (file: FileHandle) => Promise<void>): Promise<number> {
-  await using file = await open(path, 'wx');
+  await using file = await open(path, 'wx', FILE_MODE);
   await write(file);
   await file.sync();
   return (await file.stat()).size;
@@ -256,7 +260,7 @@ async function writeAll(file: FileHandle, chunks: AsyncIterable<Uint8Array>): Pr
 /** Resolves to the first folder that had to be made. `EEXIST` here says that an object is in the way, not the one to write. */
 async function makeFolder(path: string): Promise<string | undefined> {
   try {
-    return await mkdir(path, { recursive: true });
+    return await mkdir(path, { recursive: true, mode: FOLDER_MODE });
   } catch (error) {
     throw codeOf(error) === 'EEXIST' ? Object.assign(error as Error, { code: 'ENOTDIR' }) : error;
   }
