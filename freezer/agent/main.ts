@@ -8,6 +8,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { Peer, socketTransport } from '../rpc.ts';
 import { toolbox } from '../toolbox.ts';
+import { capabilities } from './capabilities.ts';
 import { Job } from './job.ts';
 import { applyLayer, saveLayer } from './layer.ts';
 import { memoryEvents } from './memoryEvents.ts';
@@ -33,6 +34,7 @@ const methods: AgentMethods = {
   resolveUser: ({ user }) => resolveUser(user),
   isolateNetwork: () => runProgram(toolbox.isolateNetwork),
   memoryEvents,
+  capabilities,
   renewLease: ({ validForMs }) => {
     clearTimeout(lease);
     lease = setTimeout(() => leave('the lease on the job ran out'), validForMs);

@@ -70,6 +70,8 @@ export interface AgentMethods {
   isolateNetwork(of: Record<string, never>): Promise<void>;
   /** Whether the kernel has killed a process of this container for want of memory. False where that cannot be seen. */
   memoryEvents(of: Record<string, never>): Promise<{ killed: boolean }>;
+  /** Those that the agent really has, as bits in hexadecimal digits: engines may drop what they were asked for without a word. */
+  capabilities(of: Record<string, never>): Promise<{ mask: string }>;
   renewLease(of: { validForMs: number }): void;
   /** Ends the container and with it everything in it. */
   exit(of: Record<string, never>): void;

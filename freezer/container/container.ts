@@ -3,7 +3,7 @@
  * lives, whatever becomes of the engine's daemon or its command line; when it breaks the container's main process has
  * left, and the kernel ends everything in there.
  */
-import { constants } from 'node:os';
+import { constants, cpus } from 'node:os';
 import { z } from 'zod';
 import { FreezerError } from '../errors.ts';
 import { type Agent, awaitAgent } from '../run/agentLink.ts';
@@ -29,11 +29,12 @@ const State = z.object({ OOMKilled: z.boolean().default(false), ExitCode: z.int(
 
 /** Rejects with `FreezerError` when there is no container with an agent in it; nothing of it is left then. */
 export async function launch(engine: ContainerEngine, plan: ContainerPlan, signal?: AbortSignal): Promise<Launched> {
+  refuseTooManyCpus(plan.program);
   const end = Promise.withResolvers<ProgramEnd>();
   let exit: Promise<unknown> = Promise.resolve();
   const ended = (programEnd: ProgramEnd) => end.resolve(withReason(agent, programEnd));
   const agent: Agent = await awaitAgent(plan.folder.control, { ended }, () => {
-    const made = engine.call(runArguments(plan), { signal, withinMs: ANY_TIME });
+    const made = engine.call(runArguments(engine.name, plan), { signal, withinMs: ANY_TIME });
     exit = made.then(() => engine.call(['wait', plan.name], { withinMs: ANY_TIME }));
     const failed = exit.then(
       async () => Promise.reject(cannotStart(await lastWords(engine, plan.name))),
@@ -127,6 +128,16 @@ function cannotStart(words: string): FreezerError {
   return new FreezerError('cannotRun', what, "Look into the container engine's log on this machine.");
 }
 
+/** Docker says so, too; Podman gives what there is. */
+function refuseTooManyCpus({ resources }: Program): void {
+  const count = cpus().length;
+  if ((resources?.cpus ?? 0) <= count) return;
+  const what = `The job wants ${resources?.cpus} CPUs, and this machine has ${count}.`;
+  throw new FreezerError('unsupported', what, CHANGE_RESOURCES);
+}
+
+const CHANGE_RESOURCES = "Change the job's `resources` to what the machines have.";
+
 /** Engines say what they think of a container in words only. */
 function explainRefusal(engine: ContainerEngine, { resources }: Program, error: unknown): unknown {
   if (!(error instanceof EngineRefusal)) return error;
@@ -135,7 +146,6 @@ function explainRefusal(engine: ContainerEngine, { resources }: Program, error: 
   if (error.isDown || error.code === 'diskFull') return error;
   if (resources?.gpus && /device driver|gpu|cdi/i.test(error.words))
     return refused('unsupported', "Submit it to a pool whose workers have GPUs and the engine's GPU runtime.");
-  if (/memory limit|range of cpus|nanocpus/i.test(error.words))
-    return refused('unsupported', "Change the job's `resources` to what the machines have.");
+  if (/memory limit/i.test(error.words)) return refused('unsupported', CHANGE_RESOURCES);
   return refused('cannotRun', error.remedy);
 }

@@ -50,9 +50,10 @@ async function runOnce(
   try {
     const plan = { name, labels, hostname: 'floe', image, program, folder, bundle, mounts: [], ...options };
     const container = await launch(engine, plan);
+    const { mask } = await container.agent.request('capabilities', {});
     container.kill();
     await container.gone;
-    return null;
+    return countBits(mask) < options.capabilities.length ? cannotHave(options.capabilities) : null;
   } catch (error) {
     if (error instanceof FreezerError) return error;
     throw error;
@@ -60,6 +61,16 @@ async function runOnce(
     await removeContainer(engine, name);
     await rm(folder.root, { recursive: true, force: true });
   }
+}
+
+function countBits(hexadecimal: string): number {
+  return [...BigInt(`0x${hexadecimal}`).toString(2)].filter((bit) => bit === '1').length;
+}
+
+/** Podman drops those that it has not itself, and says nothing. */
+function cannotHave(capabilities: readonly string[]): FreezerError {
+  const what = `The container engine gives containers less than they need: ${capabilities.join(', ')}.`;
+  return new FreezerError('cannotRun', what, 'Let the engine run with all capabilities, and not rootless.');
 }
 
 /** `localhost`, which is no registry: Podman would put it there anyway, and then look for the short name elsewhere, too. */

@@ -5,6 +5,7 @@ import type { RunFolder } from '../run/folder.ts';
 import type { Program } from '../runtime.ts';
 import { TOOLBOX_IN_CONTAINER, toolbox, toolCommand } from '../toolbox.ts';
 import type { Bundle } from './bundle.ts';
+import type { EngineName } from './engine.ts';
 import type { Image } from './image.ts';
 import type { Mount } from './volumes.ts';
 
@@ -47,8 +48,8 @@ export interface ContainerPlan {
   readonly securityOptions: readonly string[];
 }
 
-/** For `docker run` and `podman run`. */
-export function runArguments(plan: ContainerPlan): string[] {
+/** For `docker` or `podman`. */
+export function runArguments(engine: EngineName, plan: ContainerPlan): string[] {
   const { image, folder, bundle } = plan;
   return [
     ...['run', '--detach', '--name', plan.name, '--hostname', plan.hostname],
@@ -58,7 +59,7 @@ export function runArguments(plan: ContainerPlan): string[] {
     // The kernel tells a filtered tracer nothing of filters (PTRACE_SECCOMP_GET_FILTER in ptrace(2)), so CRIU has none; the
     // job has the supervisor's.
     ...['seccomp=unconfined', ...plan.securityOptions].flatMap((option) => ['--security-opt', option]),
-    ...limits(plan.program),
+    ...limits(engine, plan.program),
     ...(plan.program.network === 'none' ? ['--network', 'none'] : []),
     // The agent's programs must not be led astray by what the image has in its environment; the job gets that from the agent.
     ...Object.keys(image.env).flatMap((name) => ['--env', `${name}=`]),
@@ -68,15 +69,21 @@ export function runArguments(plan: ContainerPlan): string[] {
   ];
 }
 
-function limits({ resources }: Program): string[] {
+function limits(engine: EngineName, { resources }: Program): string[] {
   const { cpus, memoryBytes, gpus } = resources ?? {};
   const memory = memoryBytes === undefined ? undefined : String(memoryBytes + ALLOWANCE_BYTES);
   return [
     ...(cpus === undefined ? [] : ['--cpus', String(cpus)]),
     // The same for both: no swap, which would let the job go beyond its limit unseen.
     ...(memory === undefined ? [] : ['--memory', memory, '--memory-swap', memory]),
-    ...(gpus ? ['--gpus', String(gpus)] : []),
+    ...(gpus ? graphics(engine, gpus) : []),
   ];
+}
+
+/** The first so many. Podman knows `--gpus` and does nothing; its own way are the names of the Container Device Interface. */
+function graphics(engine: EngineName, count: number): string[] {
+  if (engine === 'docker') return ['--gpus', String(count)];
+  return Array.from({ length: count }, (_, number) => ['--device', `nvidia.com/gpu=${number}`]).flat();
 }
 
 function bindings(folder: RunFolder, bundle: Bundle, mounts: readonly Mount[]): string[] {

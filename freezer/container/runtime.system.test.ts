@@ -3,6 +3,7 @@ import { describe } from 'vitest';
 import { confinesTheJob } from '../testing/contract/confinement.ts';
 import { keepsFiles } from '../testing/contract/files.ts';
 import { goesOnAfterFreezes } from '../testing/contract/freezes.ts';
+import { keepsTheJobFromTheMachine } from '../testing/contract/hardening.ts';
 import { movesExactly } from '../testing/contract/moves.ts';
 import { refusesCheckpoints } from '../testing/contract/refusals.ts';
 import { bare, debian, debianOnPodman, musl } from './testing/kinds.ts';
@@ -13,6 +14,7 @@ describe('Docker, an image of Debian', () => {
   goesOnAfterFreezes(debian);
   refusesCheckpoints(debian);
   confinesTheJob(debian);
+  keepsTheJobFromTheMachine(debian);
 });
 
 describe('Docker, an image with musl', () => {
