@@ -18,6 +18,8 @@ export interface WorkerSettings {
   readonly slots?: number;
   readonly lockDurationMs?: number;
   readonly stopMarginMs?: number;
+  /** As `FLOE_RUNTIMES`. Default: what this machine has. */
+  readonly runtimes?: string;
 }
 
 interface Place {
@@ -123,6 +125,7 @@ function spawnWorker(name: string, stateDir: string, place: Place, metadataUrl: 
       FLOE_SLOTS: String(settings.slots ?? 1),
       FLOE_LOCK_DURATION_MS: String(settings.lockDurationMs ?? LOCK.lockDurationMs),
       FLOE_STOP_MARGIN_MS: String(settings.stopMarginMs ?? LOCK.stopMarginMs),
+      ...(settings.runtimes === undefined ? {} : { FLOE_RUNTIMES: settings.runtimes }),
       FLOE_NOTICE_SOURCE: 'ec2',
       FLOE_NOTICE_POLL_MS: '200',
       FLOE_LOG_LEVEL: 'info',
