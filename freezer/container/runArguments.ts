@@ -12,11 +12,18 @@ import type { Mount } from './volumes.ts';
 const AGENT_IN_CONTAINER = '/floe/freezer';
 
 /**
- * What the agent and CRIU need; the job has none of it. Each was left out once, and something failed:
- * SYS_ADMIN (CRIU: seccomp filters, namespaces, process ids), SYS_PTRACE (to look into the job), NET_ADMIN (socket buffers; the
- * routes that keep the job from the metadata endpoint), SYS_TIME (the monotonic clock), SYS_CHROOT (the root folder of processes), SETPCAP (to take the job's capabilities
- * away), SETUID and SETGID (to become the job's user), CHOWN, DAC_OVERRIDE, FOWNER, FSETID and SETFCAP (to bring back files as
- * they were), DAC_READ_SEARCH (to give a name back to an open file that lost it), KILL (to end and signal another user's job).
+ * What the agent and CRIU need; the job has none of it. Each was left out once, and this is what failed:
+ * - SYS_ADMIN: to choose the process ids of a restored job; CRIU's namespaces and seccomp filters
+ * - SYS_PTRACE: to look into a job that is not dumpable (PR_SET_DUMPABLE in prctl(2)), or another user's
+ * - NET_ADMIN: the routes that keep the job from the clouds' metadata endpoints; sizes of sockets' buffers
+ * - SYS_TIME: to set the monotonic clock that a restored job goes on with
+ * - SYS_CHROOT: CRIU gives a restored process its root folder
+ * - SETPCAP: to empty the job's bounding set
+ * - SETUID, SETGID: to become the job's user; SETGID for root, too, whose groups are dropped
+ * - CHOWN, FOWNER, FSETID, SETFCAP: to bring back owners, modes, the setuid and setgid bits and file capabilities
+ * - DAC_OVERRIDE: Floe's own folders, which are closed to root without it
+ * - DAC_READ_SEARCH: to give a name back to an open file that lost the one it was opened by
+ * - KILL: to signal another user's job
  */
 export const CAPABILITIES = [
   ...['SYS_ADMIN', 'SYS_PTRACE', 'NET_ADMIN', 'SYS_TIME', 'SYS_CHROOT', 'SETPCAP', 'SETUID', 'SETGID'],

@@ -2,6 +2,7 @@
 import { execa } from 'execa';
 import { describe, expect, it, test } from 'vitest';
 import { z } from 'zod';
+import { CAPABILITIES, CAPABILITY_FOR_USERS } from '../../freezer/container/runArguments.ts';
 import { attributesOf, isObject, mistakesIn } from './awsSchema.ts';
 import { readDeployFile, whyMissing } from './files.ts';
 import { launchTemplateData, template, userData, writtenByUserData } from './userData.ts';
@@ -96,6 +97,15 @@ describe('ECS', () => {
     ['worker-service.json', 'AWS::ECS::Service'],
   ])('%s has only properties that exist', (file, type) => {
     expect(mistakesIn(type, asInCloudFormation(JSON.parse(readDeployFile(`ecs/${file}`))))).toEqual([]);
+  });
+
+  it('gives the freezer the capabilities that it needs, and no more', () => {
+    const Capabilities = z.object({ drop: z.tuple([z.literal('ALL')]), add: z.array(z.string()) });
+    const Container = z.object({ linuxParameters: z.object({ capabilities: Capabilities }) });
+    const task = z.object({ containerDefinitions: z.tuple([Container]) });
+    const { containerDefinitions } = task.parse(JSON.parse(readDeployFile('ecs/freezer-task.json')));
+    const { add } = containerDefinitions[0].linuxParameters.capabilities;
+    expect(add.toSorted()).toEqual([...CAPABILITIES, CAPABILITY_FOR_USERS].sort());
   });
 
   it('leaves the worker its grace before the kill, and the same folder in and out', () => {
