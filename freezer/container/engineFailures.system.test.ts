@@ -1,6 +1,7 @@
 /** Engines that stop, are killed or come back, disks that fill up, and hands from outside: nothing that was saved is lost by it. */
 import { mkdir, readdir, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { execa } from 'execa';
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { testImage } from '../../test/images/testImage.ts';
@@ -51,7 +52,10 @@ describe('an engine', () => {
       return { image };
     },
   };
-  beforeEach(() => vi.stubEnv('DOCKER_HOST', engine.env.DOCKER_HOST));
+  beforeEach(async () => {
+    vi.stubEnv('DOCKER_HOST', engine.env.DOCKER_HOST);
+    if ((await execa('docker', ['version'], { reject: false })).failed) await engine.start(); // a test before failed
+  });
   afterAll(async () => {
     vi.unstubAllEnvs();
     await engine?.[Symbol.asyncDispose]();
@@ -104,6 +108,20 @@ describe('an engine', () => {
     expect(await left(stage())).toBe('');
     await expectWhole(await stage().thaw(checkpoint, 2, VOLUME));
   });
+
+  test('that hangs keeps no job from running on when its freeze is cancelled', async () => {
+    const { run, checkpoint } = await startWithCheckpoint();
+    engine.hang();
+    try {
+      const freezing = freeze(stage(), run, AbortSignal.timeout(3000));
+      await expect(freezing).rejects.toMatchObject({ code: 'cancelled' });
+      await untilMoreLines(run);
+    } finally {
+      engine.goOn();
+    }
+    await expectWhole(run);
+    expect(await stage().checkpoints()).toEqual([checkpoint]);
+  });
 });
 
 describe('a container that somebody', () => {
@@ -133,6 +151,16 @@ describe('a container that somebody', () => {
     await expect(freezing).rejects.toMatchObject({ code: 'cancelled' });
     await docker('unpause', container);
     await expectWhole(run);
+  });
+
+  test('pauses beyond its lease is ended when it goes on', async () => {
+    const { run } = await startWithCheckpoint();
+    const container = await containerOf(stage());
+    stage().renewNewest(5000);
+    await docker('pause', container);
+    await setTimeout(5500); // the lease is a span of time, and nothing tells that it has run out
+    await docker('unpause', container);
+    expect(await run.ended).toEqual({ kind: 'lost', reason: expect.stringContaining('lease on the job ran out') });
   });
 
   test('pauses can be ended', async () => {

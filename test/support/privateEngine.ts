@@ -13,6 +13,9 @@ export interface PrivateEngine extends TestEngine, AsyncDisposable {
   take(image: string): Promise<void>;
   /** Ends the engine by SIGTERM, which ends its containers, or by the signal given: SIGKILL leaves them running. */
   stop(signal?: NodeJS.Signals): Promise<void>;
+  /** Makes it hang: it takes calls and answers none, until `goOn`. */
+  hang(): void;
+  goOn(): void;
   /** Starts it again on the same data. Containers that SIGKILL left are ended by that. */
   start(): Promise<void>;
 }
@@ -43,6 +46,8 @@ export async function startPrivateEngine(): Promise<PrivateEngine> {
     env,
     start,
     stop,
+    hang: () => void daemon?.kill('SIGSTOP'),
+    goOn: () => void daemon?.kill('SIGCONT'),
     async take(image) {
       const archive = join(folder, 'image.tar');
       await execa('docker', ['save', '--output', archive, image], { env: shared.env });
