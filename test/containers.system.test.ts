@@ -5,6 +5,7 @@ import { afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { testImage } from './images/testImage.ts';
 import { Cluster } from './support/cluster.ts';
 import { requireEngine } from './support/engine.ts';
+import { startPrivateEngine } from './support/privateEngine.ts';
 import { undisturbed } from './support/undisturbed.ts';
 
 const WORDS = ['8', '250', 'tree', '--seed', '31'];
@@ -76,6 +77,23 @@ test('a worker is killed: its job goes on elsewhere, and its container is ended 
   const { runs } = await cluster.until(id, { state: 'succeeded', crashes: 1, failures: 0 });
   expect(runs.map((run) => `${run.worker} ${run.end}`)).toEqual(['one crashed', 'two finished']);
   expect(await cluster.log(id)).toBe((await undisturbed(WORDS)).stdout);
+});
+
+test('the engine ends under a job and comes back: it waits meanwhile, is told why, and goes on from its checkpoint', async () => {
+  await using engine = await startPrivateEngine();
+  await engine.take(image);
+  vi.stubEnv('DOCKER_HOST', engine.env.DOCKER_HOST);
+  await cluster.worker('one', DOCKER);
+  const id = await submit('--image', image, '--checkpoint-every', '1s', '--', ...MEMORY);
+  await cluster.untilEvent(id, 'checkpointed');
+  await engine.stop();
+  await cluster.until(id, { crashes: 1, problem: expect.stringContaining('container engine does not answer') });
+  expect(await status(id, 'problem')).toContain('container engine does not answer');
+  await engine.start();
+  const { runs } = await cluster.until(id, { state: 'succeeded', crashes: 1, failures: 0 });
+  expect(runs.map((run) => `${run.worker} ${run.end}`)).toEqual(['one crashed', 'one finished']);
+  expect(await cluster.log(id)).toBe((await undisturbed(WORDS)).stdout);
+  expect(await containersOf('one')).toEqual([]);
 });
 
 test('a job that no worker can ever run fails, and says what to do', async () => {
