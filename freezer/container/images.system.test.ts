@@ -6,10 +6,20 @@ import { execa } from 'execa';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Run } from '../runtime.ts';
 import { onStage, output, untilLines } from '../testing/stage.ts';
-import { configured, debian } from './testing/kinds.ts';
+import { configured, configuredOnPodman, debian, debianOnPodman } from './testing/kinds.ts';
 
 const go = (run: Run, name = 'go') => writeFile(join(run.workspace, name), '');
 const lines = async (run: Run) => (await output(run)).trim().split('\n');
+/** The commands by which the engines of the same kinds are asked, in the same order. */
+const CONFIGURED = [
+  ['docker', configured],
+  ['podman', configuredOnPodman],
+] as const;
+const DEBIAN = [
+  ['docker', debian],
+  ['podman', debianOnPodman],
+] as const;
+
 const UNTIL_GO = 'while [ ! -e /workspace/go ]; do sleep 0.02; done';
 
 /** Whether containers of this machine can have CAP_SYS_RESOURCE: bit 24 of what this process may give away. */
@@ -18,8 +28,8 @@ async function grantsSysResource(): Promise<boolean> {
   return ((BigInt(`0x${mask}`) >> 24n) & 1n) === 1n;
 }
 
-describe('an image that says how it is to be run', () => {
-  const stage = onStage(configured);
+describe.each(CONFIGURED)('%s: an image that says how it is to be run', (_, kind) => {
+  const stage = onStage(kind);
 
   test('its command runs in its folder, with its environment', async () => {
     const run = await stage().start([], undefined, { user: 'root' });
@@ -100,8 +110,8 @@ sub look {
 use IO::Handle; look(); select undef, undef, undef, 0.02 until -e "go"; look();
 `;
 
-describe('a job in a container', () => {
-  const stage = onStage(debian);
+describe.each(DEBIAN)('%s: a job in a container', (engine, kind) => {
+  const stage = onStage(kind);
 
   test('keeps everything that it changed in its image, wherever it is', async () => {
     let run = await stage().start(['perl', '-e', CHANGE]);
@@ -120,13 +130,13 @@ describe('a job in a container', () => {
   test('has the very same image after a move, also when its name means another by then', async () => {
     const image = stage().program([]).image ?? '';
     const name = `floe-test/renamed:${process.pid}`;
-    onTestFinished(async () => void (await execa('docker', ['image', 'rm', name], { reject: false })));
-    await execa('docker', ['tag', image, name]);
+    onTestFinished(async () => void (await execa(engine, ['image', 'rm', name], { reject: false })));
+    await execa(engine, ['tag', image, name]);
     let run = await stage().start(['sh', '-c', `${UNTIL_GO}; perl -e 'print "perl is here\\n"'`], undefined, {
       image: name,
     });
     expect(run.image).toMatch(/^sha256:[0-9a-f]{64}$/);
-    await execa('docker', ['import', '-', name], { input: new Uint8Array(1024) });
+    await execa(engine, ['import', '-', name], { input: new Uint8Array(1024) });
     run = await stage().move(run, 1, { image: name });
     await go(run);
     expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
@@ -170,12 +180,12 @@ describe('a job in a container', () => {
   test.each([
     ['an image that nobody has', { image: `sha256:${'0'.repeat(64)}` }, 'imageNotFound', /cannot be had/],
     ['a GPU where there is none', { resources: { gpus: 1 } }, 'unsupported', /GPU|gpu/],
-    ['too little memory to start', { resources: { cpus: 4000 } }, 'unsupported', /CPU/],
+    ['more processors than there are', { resources: { cpus: 4000 } }, 'unsupported', /CPU/],
   ] as const)('%s is refused, with nothing left of it', async (_, more, code, message) => {
     const refused = stage().start(['true'], undefined, more);
     await expect(refused).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
     const label = `label=floe.state=${stage().stateDirectory('m0')}`;
-    expect((await execa('docker', ['ps', '--all', '--quiet', '--filter', label])).stdout).toBe('');
+    expect((await execa(engine, ['ps', '--all', '--quiet', '--filter', label])).stdout).toBe('');
   });
 
   test('without a command, in an image that has none either', async () => {
@@ -183,8 +193,8 @@ describe('a job in a container', () => {
   });
 });
 
-describe('what a dead worker left with the engine', () => {
-  const stage = onStage(debian);
+describe.each(DEBIAN)('%s: what a dead worker left with the engine', (engine, kind) => {
+  const stage = onStage(kind);
 
   test('is removed by the next start, and nothing of the living is', async () => {
     const mine = await stage().start(['sleep', '1000']);
@@ -195,13 +205,13 @@ describe('what a dead worker left with the engine', () => {
       `floe.owner=${owner}`,
     ];
     const left = `floe-test-left-${process.pid}`;
-    onTestFinished(async () => void (await execa('docker', ['rm', '--force', '--volumes', left], { reject: false })));
-    await execa('docker', ['volume', 'create', ...label('1.1'), left]);
+    onTestFinished(async () => void (await execa(engine, ['rm', '--force', '--volumes', left], { reject: false })));
+    await execa(engine, ['volume', 'create', ...label('1.1'), left]);
     const image = stage().program([]).image ?? '';
-    await execa('docker', ['run', '--detach', '--name', left, ...label('1.1'), image, 'sleep', '1000']);
+    await execa(engine, ['run', '--detach', '--name', left, ...label('1.1'), image, 'sleep', '1000']);
     await stage().reopen('m0').check();
-    expect((await execa('docker', ['ps', '--all', '--quiet', '--filter', `name=${left}`])).stdout).toBe('');
-    expect((await execa('docker', ['volume', 'ls', '--quiet', '--filter', `name=${left}`])).stdout).toBe('');
+    expect((await execa(engine, ['ps', '--all', '--quiet', '--filter', `name=${left}`])).stdout).toBe('');
+    expect((await execa(engine, ['volume', 'ls', '--quiet', '--filter', `name=${left}`])).stdout).toBe('');
     mine.signal(constants.signals.SIGTERM);
     expect(await mine.ended).toEqual({ kind: 'killed', signal: constants.signals.SIGTERM });
   });

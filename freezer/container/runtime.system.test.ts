@@ -28,6 +28,5 @@ describe('Docker, an image with one static binary', () => {
 
 describe('Podman, an image of Debian', () => {
   movesExactly(debianOnPodman);
-  keepsFiles(debianOnPodman);
   confinesTheJob(debianOnPodman);
 });

@@ -16,10 +16,13 @@ function kind(engine: EngineName, image: TestImageName, more: Partial<Kind> = {}
 }
 
 export const debian = kind('docker', 'debian');
+// Every way of using memory is moved in one kind of image; of the others, what may depend on the image or the engine.
+
 /** Another libc, and busybox for everything else. */
-export const musl = kind('docker', 'musl', { memory: '/usr/local/bin/memory' });
+export const musl = kind('docker', 'musl', { memory: '/usr/local/bin/memory', modes: ['random', 'threads'] });
 /** One program, and nothing else at all. */
-export const bare = kind('docker', 'static', { memory: '/memory' });
+export const bare = kind('docker', 'static', { memory: '/memory', modes: ['plain', 'tree'] });
 /** User, folder, environment, volume, entrypoint and command of its own. */
 export const configured = kind('docker', 'configured');
-export const debianOnPodman = kind('podman', 'debian');
+export const debianOnPodman = kind('podman', 'debian', { modes: ['tree', 'shared'] });
+export const configuredOnPodman = kind('podman', 'configured');
