@@ -24,7 +24,9 @@ export async function startRegistry({ isClosed = false } = {}): Promise<TestRegi
     ...(isClosed ? { auth } : {}),
   };
   await writeFile(join(folder, 'config.yml'), JSON.stringify(config)); // which is YAML, too
-  const server = spawn('docker-registry', ['serve', join(folder, 'config.yml')], { stdio: 'ignore' });
+  // It ends with this process, however that ends.
+  const command = ['--pdeathsig', 'KILL', 'docker-registry', 'serve', join(folder, 'config.yml')];
+  const server = spawn('setpriv', command, { stdio: 'ignore' });
   await once(server, 'spawn');
   await vi.waitFor(() => fetch(`http://127.0.0.1:${port}/v2/`), { timeout: 20_000 });
   return {
