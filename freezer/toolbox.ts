@@ -6,9 +6,15 @@ import { FreezerError } from './errors.ts';
 /** Where the toolbox is seen inside every container. */
 export const TOOLBOX_IN_CONTAINER = '/floe/toolbox';
 
+/**
+ * Where CRIU keeps what it knows of the kernel, by the toolbox's doing: where the job cannot be. It keeps nothing in a folder
+ * that is no tmpfs, as it could be there after a reboot with another kernel (kerndat_save_cache in criu/kerndat.c).
+ */
+export const CRIU_KERNEL_FOLDER = '/floe/kd';
+
 /** Programs that are linked statically, and so started as they are. */
 export const toolbox = {
-  init: join(TOOLBOX_IN_CONTAINER, 'bin/tini'),
+  init: join(TOOLBOX_IN_CONTAINER, 'bin/init'),
   supervisor: join(TOOLBOX_IN_CONTAINER, 'bin/supervisor'),
   hold: join(TOOLBOX_IN_CONTAINER, 'bin/hold'),
   lastPid: join(TOOLBOX_IN_CONTAINER, 'bin/last-pid'),
@@ -21,7 +27,7 @@ export type Tool = 'criu' | 'node' | 'tar' | 'cp' | 'rm' | 'getfattr' | 'setfatt
 /** The command line that starts a tool through the toolbox's own loader, so that no library of the image's is used. */
 export function toolCommand(tool: Tool, directory = TOOLBOX_IN_CONTAINER): [string, ...string[]] {
   const lib = join(directory, 'lib');
-  return [join(lib, 'ld.so'), '--library-path', lib, join(directory, 'bin', tool)];
+  return [join(lib, 'ld.so'), '--inhibit-cache', '--library-path', lib, join(directory, 'bin', tool)];
 }
 
 /** CRIU's version, `[major, minor, patch]`. Throws `FreezerError` `cannotRun` when there is no toolbox. */

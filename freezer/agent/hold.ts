@@ -17,8 +17,6 @@ const RELEASE_PIPE = join(places.control, 'release');
 
 /** For `criu dump`. */
 export const HOLD_OPTIONS = ['--action-script', toolbox.hold];
-/** CRIU's environment, which the action script inherits. */
-export const HOLD_ENVIRONMENT = { FLOE_CONTROL: places.control };
 
 /**
  * To be called before CRIU starts, so that what can fail fails while the program still runs. `held` of the answer resolves

@@ -9,16 +9,17 @@
  * A dump that fails leaves the job running: CRIU lets go of what it stopped. While the job is stopped CRIU is still
  * there and holds it; should CRIU be killed then, the job would run on unnoticed, so the container ends.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFile, mkdir, readFile } from 'node:fs/promises';
+import { copyFile, readFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { explainUndumpable, lastErrors } from '../criu/explain.ts';
 import { FreezerError } from '../errors.ts';
 import type { ProgramEnd } from '../runtime.ts';
-import { toolbox, toolCommand } from '../toolbox.ts';
-import { HOLD_ENVIRONMENT, HOLD_OPTIONS, prepareHold, release } from './hold.ts';
+import { toolbox } from '../toolbox.ts';
+import { endOf, startCriu } from './criu.ts';
+import { HOLD_OPTIONS, prepareHold, release } from './hold.ts';
 import { PageListener } from './pageListener.ts';
 import { processTree, refuseUndumpable } from './processes.ts';
 import { runProgram } from './program.ts';
@@ -87,8 +88,12 @@ export class Job {
 
   async restore(rootPid: number): Promise<void> {
     const options = ['restore', ...COMMON_OPTIONS, '--log-file', 'restore.log', '--restore-detached'];
-    const code = await endOf(await startCriu(options, 'ignore'));
-    if (code !== 0) throw failure('restoreFailed', 'CRIU could not restore the job', await readLog('restore.log'));
+    const code = await endOf(startCriu(options));
+    if (code !== 0) {
+      const log = await readLog('restore.log');
+      if (code === null || MACHINE_AT_FAULT.test(log)) throw machineFailed(log);
+      throw failure('restoreFailed', 'CRIU could not restore the job', log);
+    }
     await this.#watch(rootPid);
   }
 
@@ -120,7 +125,7 @@ export class Job {
     if (this.#state !== 'running') throw notRunning();
     using hold = await prepareHold();
     const options = ['dump', '--tree', String(this.#rootPid), ...COMMON_OPTIONS, ...DUMP_OPTIONS];
-    this.#dumping = endOf(await startCriu(options, pages)).finally(() => {
+    this.#dumping = endOf(startCriu(options, pages)).finally(() => {
       if (this.#state === 'stopped') process.exit(1);
     });
     const isHeld = await Promise.race([hold.held.then(() => true), this.#dumping.then(() => false)]);
@@ -158,19 +163,6 @@ export class Job {
   }
 }
 
-async function startCriu(options: readonly string[], pages: Socket | 'ignore'): Promise<ChildProcess> {
-  // CRIU tries out the kernel in there, and a bare image may not have it.
-  await mkdir('/tmp', { mode: 0o1777 }).catch(ignoreExisting);
-  const [program, ...prefix] = toolCommand('criu');
-  return spawn(program, [...prefix, ...options], { env: HOLD_ENVIRONMENT, stdio: [pages, 'ignore', 'inherit'] });
-}
-
-/** Its exit code; null when it was killed. */
-async function endOf(child: ChildProcess): Promise<number | null> {
-  const [code] = (await once(child, 'exit')) as [number | null];
-  return code;
-}
-
 async function readStatus(): Promise<ProgramEnd> {
   const text = await readFile(STATUS_FILE, 'utf8').catch(() => '');
   const [how, number] = text.trim().split(' ');
@@ -196,10 +188,15 @@ function failure(code: 'dumpFailed' | 'restoreFailed', what: string, log: string
   );
 }
 
-function notRunning(): FreezerError {
-  return new FreezerError('ended', 'The program has ended.', 'Nothing to do: its result is being kept.');
+/** The checkpoint is as good as it was: another machine, or this one later, may restore it. */
+const MACHINE_AT_FAULT = /No space left on device|Cannot allocate memory/;
+
+function machineFailed(log: string): FreezerError {
+  const words = lastErrors(log).join('; ') || 'CRIU was killed';
+  const remedy = 'Give the machine more memory or disk; Floe tries again.';
+  return new FreezerError('failed', `This machine could not restore the job: ${words}.`, remedy);
 }
 
-function ignoreExisting(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'EEXIST') throw error;
+function notRunning(): FreezerError {
+  return new FreezerError('ended', 'The program has ended.', 'Nothing to do: its result is being kept.');
 }

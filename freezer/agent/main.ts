@@ -1,14 +1,16 @@
 /**
  * The agent: the one process of Floe's inside a container. It starts, freezes and thaws the job for the worker, to
- * which it holds a connection from its first moment. When that connection breaks, or the lease on the job runs out, it
- * exits: it is the container's main process, so everything in the container dies with it, and a worker that hangs or was
- * killed leaves nothing behind that still makes progress.
+ * which it holds a connection from its first moment. When that connection breaks it ends, and with it the container's main
+ * process (native/init.c) and everything in the container. That one also holds the lease on the job, so that neither a worker that
+ * hangs nor a job that stops the agent leaves anything behind that still makes progress.
  */
+import { writeSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { Peer, socketTransport } from '../rpc.ts';
 import { toolbox } from '../toolbox.ts';
 import { capabilities } from './capabilities.ts';
+import { learnKernel } from './criu.ts';
 import { Job } from './job.ts';
 import { applyLayer, saveLayer } from './layer.ts';
 import { memoryEvents } from './memoryEvents.ts';
@@ -16,9 +18,11 @@ import { runProgram } from './program.ts';
 import { type AgentMethods, controlFiles, places, type WorkerMethods } from './protocol.ts';
 import { resolveUser } from './user.ts';
 
+await learnKernel();
 const socket = connect(join(places.control, controlFiles.worker));
 const job = new Job((end) => worker.notify('ended', end));
-let lease: NodeJS.Timeout | undefined;
+/** To the container's main process. */
+const LEASE_PIPE = 3;
 
 const methods: AgentMethods = {
   start: (program) => job.start(program),
@@ -35,10 +39,7 @@ const methods: AgentMethods = {
   isolateNetwork: () => runProgram(toolbox.isolateNetwork),
   memoryEvents,
   capabilities,
-  renewLease: ({ validForMs }) => {
-    clearTimeout(lease);
-    lease = setTimeout(() => leave('the lease on the job ran out'), validForMs);
-  },
+  renewLease: ({ validForMs }) => void writeSync(LEASE_PIPE, `${Math.ceil(validForMs)}\n`),
   exit: () => process.exit(0),
 };
 

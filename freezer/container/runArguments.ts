@@ -3,12 +3,13 @@ import { join } from 'node:path';
 import { places } from '../agent/protocol.ts';
 import type { RunFolder } from '../run/folder.ts';
 import type { Program } from '../runtime.ts';
-import { TOOLBOX_IN_CONTAINER, toolbox, toolCommand } from '../toolbox.ts';
+import { CRIU_KERNEL_FOLDER, TOOLBOX_IN_CONTAINER, toolbox, toolCommand } from '../toolbox.ts';
 import type { Bundle } from './bundle.ts';
 import type { EngineName } from './engine.ts';
 import type { Image } from './image.ts';
 import type { Mount } from './volumes.ts';
 
+const FLOE_IN_CONTAINER = '/floe';
 const AGENT_IN_CONTAINER = '/floe/freezer';
 
 /**
@@ -70,9 +71,11 @@ export function runArguments(engine: EngineName, plan: ContainerPlan): string[] 
     ...(plan.program.network === 'none' ? ['--network', 'none'] : []),
     // The agent's programs must not be led astray by what the image has in its environment; the job gets that from the agent.
     ...Object.keys(image.env).flatMap((name) => ['--env', `${name}=`]),
+    // Else Node would look for its configuration in a folder that an image could have.
+    ...['--env', 'OPENSSL_CONF=/dev/null'],
     ...bindings(folder, bundle, plan.mounts),
     ...['--entrypoint', toolbox.init, image.pin],
-    ...['--', ...toolCommand('node'), join(AGENT_IN_CONTAINER, bundle.agent)],
+    ...[...toolCommand('node'), join(AGENT_IN_CONTAINER, bundle.agent)],
   ];
 }
 
@@ -96,6 +99,9 @@ function graphics(engine: EngineName, count: number): string[] {
 function bindings(folder: RunFolder, bundle: Bundle, mounts: readonly Mount[]): string[] {
   const bind = (source: string, target: string, options = '') => ['--volume', `${source}:${target}${options}`];
   return [
+    // As a mount of its own it cannot be renamed, and another put in its place.
+    ...bind(folder.floe, FLOE_IN_CONTAINER),
+    ...['--tmpfs', CRIU_KERNEL_FOLDER],
     ...bind(bundle.toolbox, TOOLBOX_IN_CONTAINER, ':ro'),
     ...bind(bundle.freezer, AGENT_IN_CONTAINER, ':ro'),
     ...bind(folder.images, places.images),

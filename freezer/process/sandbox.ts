@@ -11,9 +11,10 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { places } from '../agent/protocol.ts';
 import { movingFolders, type RunFolder } from '../run/folder.ts';
-import { TOOLBOX_IN_CONTAINER, toolbox } from '../toolbox.ts';
+import { CRIU_KERNEL_FOLDER, TOOLBOX_IN_CONTAINER, toolbox } from '../toolbox.ts';
 import { requirePlaces, volumesOf } from './volumes.ts';
 
+const FLOE_IN_CONTAINER = '/floe';
 const AGENT_IN_CONTAINER = '/floe/freezer';
 const NODE_IN_CONTAINER = '/floe/node';
 /** Top-level folders that the container has of its own. */
@@ -31,13 +32,15 @@ export async function sandboxArguments(folder: RunFolder, toolboxDirectory: stri
     ...['--cap-add', 'ALL'],
     ...(await hostFolders()),
     ...['--proc', '/proc', '--dev', '/dev', ...hiddenFromTheJob()],
+    // As a mount of its own it cannot be renamed, and another put in its place.
+    ...['--bind', folder.floe, FLOE_IN_CONTAINER, '--tmpfs', CRIU_KERNEL_FOLDER],
     ...Object.entries(movingFolders).flatMap(([place, name]) => ['--bind', join(folder.files, name), place]),
     ...volumes.flatMap(({ place, directory }) => ['--bind', directory, place]),
     ...['--bind', folder.images, places.images, '--bind', folder.control, places.control],
     ...['--ro-bind', toolboxDirectory, TOOLBOX_IN_CONTAINER, '--ro-bind', source, AGENT_IN_CONTAINER],
     ...['--ro-bind', process.execPath, NODE_IN_CONTAINER, '--ro-bind', packageFile(source), '/floe/package.json'],
     ...['--remount-ro', '/', '--chdir', '/', '--clearenv'],
-    ...['--', toolbox.init, '--', NODE_IN_CONTAINER, join(AGENT_IN_CONTAINER, 'agent', `main${extension}`)],
+    ...['--', toolbox.init, NODE_IN_CONTAINER, join(AGENT_IN_CONTAINER, 'agent', `main${extension}`)],
   ];
 }
 

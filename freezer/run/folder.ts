@@ -12,6 +12,8 @@ export interface RunFolder {
   readonly logs: string;
   readonly images: string;
   readonly control: string;
+  /** What the container has at /floe: the agent's own, with places for everything else of Floe's. */
+  readonly floe: string;
 }
 
 /** Folders below `files`, by the place where the container has them. */
@@ -40,9 +42,10 @@ export async function makeRunFolder(stateDirectory: string, name: string): Promi
     logs: join(files, movingFolders['/floe/logs']),
     images: join(root, 'images'),
     control: join(root, 'control'),
+    floe: join(root, 'floe'),
   };
   await mkdir(files, { recursive: true, mode: 0o700 });
-  await Promise.all([makeClosedFolder(folder.images), makeClosedFolder(folder.control)]);
+  await Promise.all([folder.images, folder.control, folder.floe].map(makeClosedFolder));
   return folder;
 }
 

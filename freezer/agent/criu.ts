@@ -1,0 +1,48 @@
+/**
+ * Starts CRIU, with all its capabilities, beside a job that may write anywhere in its container: so nothing that the job
+ * could have put there may tell CRIU what to do or be run by it. No configuration file, no plugin, no program of the image's
+ * is used; and what CRIU finds out about the kernel, for which it makes and mounts folders in /tmp, it finds out once, before the
+ * container has a job or anything of one, and keeps in a folder that the job cannot enter (scripts/setup/toolbox says how).
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { access, mkdir } from 'node:fs/promises';
+import type { Socket } from 'node:net';
+import { join } from 'node:path';
+import { FreezerError } from '../errors.ts';
+import { CRIU_KERNEL_FOLDER, TOOLBOX_IN_CONTAINER, toolCommand } from '../toolbox.ts';
+import { places } from './protocol.ts';
+
+const TRUSTED_ONLY = ['--no-default-config', '--libdir', join(TOOLBOX_IN_CONTAINER, 'plugins')];
+/** CRIU would ask a shell whether there is iptables; in this folder there is none. */
+const ENVIRONMENT = { PATH: join(TOOLBOX_IN_CONTAINER, 'bin'), FLOE_CONTROL: places.control };
+
+/** `pages` becomes its standard input. */
+export function startCriu(options: readonly string[], pages: Socket | 'ignore' = 'ignore'): ChildProcess {
+  const [program, ...prefix] = toolCommand('criu');
+  const [action = '', ...rest] = options;
+  const args = [...prefix, action, ...TRUSTED_ONLY, ...rest];
+  return spawn(program, args, { env: ENVIRONMENT, stdio: [pages, 'ignore', 'inherit'] });
+}
+
+/** Its exit code; null when it was killed. */
+export async function endOf(child: ChildProcess): Promise<number | null> {
+  const [code] = (await once(child, 'exit')) as [number | null];
+  return code;
+}
+
+/** To be called before the job, or anything that it wrote, is in the container. Throws `FreezerError` `cannotRun`. */
+export async function learnKernel(): Promise<void> {
+  // A bare image may not have it.
+  await mkdir('/tmp', { mode: 0o1777 }).catch(ignoreExisting);
+  // What it says of this kernel does not count: `check` wants more than is needed here.
+  await endOf(startCriu(['check']));
+  await access(join(CRIU_KERNEL_FOLDER, 'k.dat')).catch((cause: unknown) => {
+    const remedy = 'Use a kernel 5.11 or newer with CONFIG_CHECKPOINT_RESTORE.';
+    throw new FreezerError('cannotRun', 'CRIU cannot find out what this kernel can do.', remedy, { cause });
+  });
+}
+
+function ignoreExisting(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EEXIST') throw error;
+}
