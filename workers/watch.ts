@@ -3,8 +3,8 @@
  * urgent first:
  *
  *   the lease is lost        killed, nothing written (thrown as `lost`)
- *   the program has ended    outputs and logs kept, result; or another attempt; or, if its container went away, to the
- *                            front of the queue from its last checkpoint
+ *   the program has ended    what it left running is killed; outputs and logs kept, result; or another attempt; or, if its
+ *                            container went away, to the front of the queue from its last checkpoint
  *   cancel, time out         SIGTERM, 10 s later SIGKILL; result
  *   the deadline has passed  killed, to the front of the queue from its last checkpoint
  *   move                     frozen, to the front of the queue; if that fails the program runs on and it is tried again
@@ -80,6 +80,8 @@ class Watch implements Disposable {
 
   async #ended(end: ProgramEnd): Promise<void> {
     const { context, queued, ledger, data, lease } = this.#order;
+    // What it left running could put a link in the place of a file while that is read, and this process may read any file.
+    await this.#run.kill();
     if (end.kind === 'lost') return this.#containerLost(end.reason);
     const result = resultOfEnd(context, queued, end);
     const isLast = result.outcome === 'succeeded' || !queued.mayFailAgain(ledger.failures);
@@ -94,7 +96,6 @@ class Watch implements Disposable {
   /** Not the program's doing: the machine ran out of memory, the agent died. It counts as a crash of the worker. */
   async #containerLost(reason: string): Promise<void> {
     const { context, queued, ledger, data, lease } = this.#order;
-    await this.#run.kill(); // an agent that died may leave the program behind
     await this.#shipper.finish();
     await ledger.cutShort('crashed', reason);
     this.#log('the container went away', { reason, crashes: ledger.crashes });
@@ -138,7 +139,7 @@ class Watch implements Disposable {
     this.#log('stopped without a new checkpoint and given back', { message });
   }
 
-  /** Keeps what the job leaves, and ends it. */
+  /** Keeps what the job leaves, and ends it. Its container must be gone: nothing may change what is being read. */
   async #conclude(result: JobResult, keep: { outputs: boolean }): Promise<void> {
     const { context, queued, ledger, data, lease, wishes } = this.#order;
     const insist = untilStored(context, queued, wishes.deadline);

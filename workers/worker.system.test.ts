@@ -1,5 +1,8 @@
+import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { redisKeys, sendRequest } from '../jobs/index.ts';
+import type { Store } from '../store/store.ts';
+import { processesNaming } from '../test/support/processes.ts';
 import { Stack } from './testing/stack.ts';
 
 let stack: Stack;
@@ -71,6 +74,29 @@ describe('a job on one worker', () => {
     const { result } = await stack.until(id, { state: 'failed' });
     expect(result).toMatchObject({ end: null, reason: { code: 'timedOut' } });
     expect(await stack.keptLog(id)).toBe('here\n');
+  });
+
+  test.for([
+    ['has succeeded', 'exit 0', 0, 'succeeded'],
+    ['has failed', 'exit 3', 0, 'failed'],
+    ['runs too long', 'sleep 1000', 3000, 'failed'],
+  ] as const)('that %s has nothing running any more when its files are read', async ([, ending, timeoutMs, state]) => {
+    const mark = `left-by-${randomUUID()}`;
+    const runningAtRead: number[] = [];
+    const putStream: Store['putStream'] = async (...arguments_) => {
+      runningAtRead.push((await processesNaming(mark)).length);
+      return stack.store.putStream(...arguments_);
+    };
+    const store = new Proxy(stack.store, {
+      get: (target, name) => (name === 'putStream' ? putStream : Reflect.get(target, name).bind(target)),
+    });
+    await stack.worker('one', { store });
+    const leftOver = 'trap "" TERM HUP; echo > up; while :; do sleep 0.05; done';
+    const script = `setsid sh -c '${leftOver}' & while [ ! -e up ]; do sleep 0.02; done; ${ending}`;
+    const id = await stack.submit({ command: ['sh', '-c', script], env: { MARK: mark }, timeoutMs });
+    const { result } = await stack.until(id, { state });
+    expect(result?.outputs?.files).toBe(1);
+    expect(runningAtRead).toEqual([0, 0, 0]);
   });
 
   test('is asked politely when it is cancelled', async () => {

@@ -97,6 +97,8 @@ async function start(command: string[], flags: StartFlags): Promise<void> {
   const session = new Session(begun, store, { storeUrl: settings.storeUrl, prefix: PREFIX });
   progress.running(session);
   const outcome = await session.outcome;
+  // Before anything is copied: what the program left running could put a link in the place of a file, and this process may read any.
+  await run.kill();
   await relay.finish();
   process.exitCode = await conclude(outcome, begun, session, { store, workspace, keep: flags.keep ?? false }, flags);
 }
