@@ -1,8 +1,11 @@
 /** What a job in a container cannot do and cannot see: each claim is tried from inside, before and after a move. */
-import { readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { constants } from 'node:os';
 import { join } from 'node:path';
+import { execa } from 'execa';
 import { describe, expect, test } from 'vitest';
-import { onStage, output, untilLines } from '../testing/stage.ts';
+import { program } from '../../test/support/programs.ts';
+import { onStage, output, untilLines, withPrograms } from '../testing/stage.ts';
 import { debian } from './testing/kinds.ts';
 
 /** Every line is a claim and what came of it. Perl, because Debian's base image has it. */
@@ -36,6 +39,7 @@ sub look {
 look(); select undef, undef, undef, 0.02 until -e "go"; look();
 `;
 
+const INTRUDER = join(import.meta.dirname, '../../test/programs/intruder.c');
 const NOTHING = '0000000000000000';
 
 describe('a job in a container', () => {
@@ -55,7 +59,7 @@ describe('a job in a container', () => {
         `list /floe/${place}: EACCES`,
         `write /floe/${place}: EACCES`,
       ]),
-      ...['write toolbox: EROFS', 'write agent: EROFS', 'chown: EPERM', 'device: EPERM'],
+      ...['write toolbox: EACCES', 'write agent: EACCES', 'chown: EPERM', 'device: EPERM'],
       ...['169.254.169.254', '169.254.170.2', '100.100.100.200'].map((address) => `connect ${address}: EHOSTUNREACH`),
       'environment: HOME PATH UV_USE_IO_URING',
       '--',
@@ -67,5 +71,49 @@ describe('a job in a container', () => {
     await writeFile(join(run.workspace, 'go'), '');
     expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
     expect((await output(run)).trim().split('\n')).toEqual([...claims, ...claims]);
+  });
+
+  test.each([
+    [
+      'a configuration file for CRIU',
+      'mkdir -p /etc/criu; echo "action-script /workspace/intruder" > /etc/criu/default.conf',
+    ],
+    [
+      'a plugin for CRIU',
+      'mkdir -p /usr/lib/criu /var/lib/criu; cp intruder.so /usr/lib/criu/; cp intruder.so /var/lib/criu/',
+    ],
+    ['a library to be loaded before all others', 'echo /workspace/intruder.so > /etc/ld.so.preload'],
+    [
+      'libraries where they are looked for',
+      'for l in /lib/*-linux-gnu/*.so.*; do ln -sf /workspace/intruder.so $l; done 2> /dev/null',
+    ],
+    [
+      'a shell and tools of its own',
+      'for p in sh dash iptables ip tar cp rm; do ln -sf /workspace/intruder /usr/bin/$p; done',
+    ],
+  ])('is not obeyed by those who have capabilities: %s', async (_, plant) => {
+    const script = `cp /bin/cat kept; echo ready; ${plant}; exec ./waiter 1 100000`;
+    let run = await stage().start(['sh', '-c', script], async (workspace) => {
+      await withPrograms('intruder')(workspace);
+      await execa('cc', ['-shared', '-fPIC', '-o', join(workspace, 'intruder.so'), INTRUDER]);
+      await execa('cp', [await program('memory'), join(workspace, 'waiter')]);
+    });
+    await untilLines(run, 1);
+    for (const epoch of [1, 2]) {
+      run = await stage().move(run, epoch);
+      expect(await readdir(run.workspace)).not.toContain('intruded');
+    }
+  });
+
+  test("cannot put folders of its own in the place of Floe's", async () => {
+    const script = 'mv /floe /elsewhere; mv /floe/toolbox /floe/gone; rm -rf /floe; ls /floe; echo done';
+    let run = await stage().start(['sh', '-c', `${script}; sleep 1000`]);
+    await untilLines(run, 1);
+    expect(await readFile(run.logs.stderr, 'utf8')).toMatch(
+      /mv: cannot move '\/floe' to '\/elsewhere': Device or resource busy/,
+    );
+    run = await stage().move(run, 1);
+    run.signal(constants.signals.SIGTERM);
+    expect(await run.ended).toEqual({ kind: 'killed', signal: constants.signals.SIGTERM });
   });
 });

@@ -133,19 +133,19 @@ function refuseTooManyCpus({ resources }: Program): void {
   const count = cpus().length;
   if ((resources?.cpus ?? 0) <= count) return;
   const what = `The job wants ${resources?.cpus} CPUs, and this machine has ${count}.`;
-  throw new FreezerError('unsupported', what, CHANGE_RESOURCES);
+  throw new FreezerError('notHere', what, CHANGE_RESOURCES);
 }
 
-const CHANGE_RESOURCES = "Change the job's `resources` to what the machines have.";
+const CHANGE_RESOURCES = "Let a worker of its pool have as much, or submit it with less in `resources`.";
 
 /** Engines say what they think of a container in words only. */
 function explainRefusal(engine: ContainerEngine, { resources }: Program, error: unknown): unknown {
   if (!(error instanceof EngineRefusal)) return error;
-  const refused = (code: 'unsupported' | 'cannotRun', remedy: string) =>
+  const refused = (code: 'notHere' | 'cannotRun', remedy: string) =>
     new FreezerError(code, `${engine.name} refuses the job's container: ${error.words}`, remedy, { cause: error });
   if (error.isDown || error.code === 'diskFull') return error;
   if (resources?.gpus && /device driver|gpu|cdi/i.test(error.words))
-    return refused('unsupported', "Submit it to a pool whose workers have GPUs and the engine's GPU runtime.");
-  if (/memory limit/i.test(error.words)) return refused('unsupported', CHANGE_RESOURCES);
+    return refused('notHere', "Submit it to a pool whose workers have GPUs and the engine's GPU runtime.");
+  if (/memory limit|range of cpus/i.test(error.words)) return refused('notHere', CHANGE_RESOURCES);
   return refused('cannotRun', error.remedy);
 }

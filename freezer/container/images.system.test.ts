@@ -61,13 +61,16 @@ describe.each(CONFIGURED)('%s: an image that says how it is to be run', (_, kind
     expect(await lines(run)).toEqual(['from-the-image', 'job', 'from-the-image', 'new', 'kept', 'job']);
   });
 
-  test("its user: where the machine cannot freeze other users' programs the job is refused, with what to do", async (context) => {
+  test("its user: where the machine cannot freeze other users' programs the job is left to another, with what to do", async (context) => {
     context.skip(await grantsSysResource(), 'this machine grants CAP_SYS_RESOURCE');
     await expect(stage().start(['true'])).rejects.toMatchObject({
-      code: 'unsupported',
+      code: 'notHere',
       message: expect.stringMatching(/as job.*CAP_SYS_RESOURCE/),
       remedy: expect.stringContaining('user: root'),
     });
+    const run = await stage().start(['sleep', '1000'], undefined, { user: 'root' });
+    const { checkpoint } = await run.freeze({ place: stage().place, epoch: 1, afterwards: 'stop' });
+    await expect(stage().thaw(checkpoint.id, 2)).rejects.toMatchObject({ code: 'notHere' });
   });
 
   test('its user: where the machine can, the job is that user before and after moves', async (context) => {
@@ -179,8 +182,8 @@ describe.each(DEBIAN)('%s: a job in a container', (engine, kind) => {
 
   test.each([
     ['an image that nobody has', { image: `sha256:${'0'.repeat(64)}` }, 'imageNotFound', /cannot be had/],
-    ['a GPU where there is none', { resources: { gpus: 1 } }, 'unsupported', /GPU|gpu/],
-    ['more processors than there are', { resources: { cpus: 4000 } }, 'unsupported', /CPU/],
+    ['a GPU where there is none', { resources: { gpus: 1 } }, 'notHere', /GPU|gpu/],
+    ['more processors than there are', { resources: { cpus: 4000 } }, 'notHere', /CPU/],
   ] as const)('%s is refused, with nothing left of it', async (_, more, code, message) => {
     const refused = stage().start(['true'], undefined, more);
     await expect(refused).rejects.toMatchObject({ code, message: expect.stringMatching(message) });

@@ -1,5 +1,4 @@
 /** The container runtime: jobs in images, by Docker or Podman. */
-import { rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { execa } from 'execa';
 import { readCpuFeatures } from '../cpu.ts';
@@ -12,6 +11,7 @@ import { emptyFolder } from '../run/emptyFolder.ts';
 import { fetchCheckpoint } from '../run/fetchCheckpoint.ts';
 import { makeRunFolder, type RunFolder, sweepRunFolders } from '../run/folder.ts';
 import { orKill } from '../run/orKill.ts';
+import { removeFolder } from '../run/removeFolder.ts';
 import type { Program, ProgramEnd, Run, Runtime, StartOptions, ThawOptions } from '../runtime.ts';
 import { readCriuVersion } from '../toolbox.ts';
 import { type Bundle, publishBundle } from './bundle.ts';
@@ -97,6 +97,7 @@ class ContainerRuntime implements Runtime {
         thaw.attachLease((validForMs) => container.agent.notify('renewLease', { validForMs }));
         thaw.onProgress?.({ step: 'restoring', doneBytes: 0, totalBytes: null });
         await container.agent.request('isolateNetwork', {});
+        await resolveUser(container.agent, thaw.program, image, site.permissions);
         await container.agent.request('applyLayer', {});
         await container.agent.request('restore', { rootPid: fetched.rootPid });
         await emptyFolder(folder.images);
@@ -184,7 +185,7 @@ class ContainerRuntime implements Runtime {
       return await work(folder, name);
     } catch (error) {
       await removeContainer(this.#engine, name);
-      await rm(folder.root, { recursive: true, force: true });
+      await removeFolder(folder.root);
       throw explainDiskFull(error);
     }
   }
@@ -202,11 +203,9 @@ async function begin(
   image: Image,
   { folder, permissions }: { folder: RunFolder; permissions: Permissions },
 ): Promise<void> {
-  const user = await agent.request('resolveUser', { user: program.user ?? image.user });
-  if (user.uid !== 0) {
-    if (!permissions.users) throw cannotBeUser(program.user ?? image.user);
+  const user = await resolveUser(agent, program, image, permissions);
+  if (user.uid !== 0)
     await execa('chown', ['--recursive', '--no-dereference', `${user.uid}:${user.gid}`, '--', folder.workspace]);
-  }
   const isImagesOwn = program.command.length === 0;
   const command = isImagesOwn ? image.command : program.command;
   if (command.length === 0) {
@@ -222,9 +221,17 @@ async function begin(
   });
 }
 
+/** To be asked while the container's files are the image's: a job can change what they say of users. */
+async function resolveUser(agent: Agent, program: Program, image: Image, permissions: Permissions) {
+  const name = program.user ?? image.user;
+  const user = await agent.request('resolveUser', { user: name });
+  if (user.uid !== 0 && !permissions.users) throw cannotBeUser(name);
+  return user;
+}
+
 function cannotBeUser(user: string): FreezerError {
   return new FreezerError(
-    'unsupported',
+    'notHere',
     `The job would run as ${user}, and this machine cannot freeze programs of other users than root: it grants no CAP_SYS_RESOURCE.`,
     'Submit it with `user: root` (it has no capability then either), or to workers whose containers may have that capability.',
   );

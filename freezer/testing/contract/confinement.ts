@@ -37,6 +37,19 @@ export function confinesTheJob(kind: Kind): void {
       expect(await run.ended).toMatchObject({ kind: 'lost', reason: expect.stringContaining('lease') });
     });
 
+    test('dies when its lease is not renewed, though the job has stopped all that it could', async () => {
+      const stopAll =
+        'kill STOP => grep { $_ > 1 && $_ != $$ } map { m{(\\d+)} } glob "/proc/[0-9]*"; print "stopped\\n"; sleep 1000';
+      const run = await stage().start([
+        'perl',
+        '-e',
+        `$| = 1; select undef, undef, undef, 0.02 until -e "go"; ${stopAll}`,
+      ]);
+      stage().renewNewest(2000);
+      await writeFile(join(run.workspace, 'go'), '');
+      expect(await run.ended).toMatchObject({ kind: 'lost', reason: expect.stringContaining('lease') });
+    });
+
     test('is gone with everything in it after a kill', async () => {
       const run = await stage().start(['sh', '-c', 'setsid sleep 54321.1 & sleep 54321.1 & echo ready; wait']);
       await untilLines(run, 1);
