@@ -1,5 +1,5 @@
 /** The contract of runtimes, kept by the `process` runtime, and what is this one's own. */
-import { appendFile, chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { appendFile, chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { describe, expect, test } from 'vitest';
@@ -95,5 +95,26 @@ describe('check', () => {
     await stage().machine('m0').check();
     await expect(stat(orphan)).rejects.toMatchObject({ code: 'ENOENT' });
     expect((await stat(mine.workspace)).isDirectory()).toBe(true);
+  });
+});
+
+describe('folders nested deeper than a path can name', () => {
+  const stage = onStage(kind);
+  const NEST = ['perl', '-e', '(mkdir "nested" and chdir "nested") or die $! for 1..3000'];
+
+  test('are removed with the run', async () => {
+    const run = await stage().start(NEST);
+    expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
+    await run[Symbol.asyncDispose]();
+    expect(await readdir(join(stage().stateDirectory('m0'), 'runs'))).toEqual([]);
+  });
+
+  test('do not keep a worker from starting where a dead one left them', async () => {
+    const orphan = join(stage().stateDirectory('m0'), 'runs', `${process.pid}.1-gone`);
+    await mkdir(orphan, { recursive: true });
+    const [perl = '', ...script] = NEST;
+    await execa(perl, script, { cwd: orphan });
+    await stage().machine('m0').check();
+    expect(await readdir(join(stage().stateDirectory('m0'), 'runs'))).toEqual([]);
   });
 });

@@ -1,5 +1,4 @@
 /** The `process` runtime: jobs in namespaces on the machine itself, no container engine needed. */
-import { rm } from 'node:fs/promises';
 import { constants } from 'node:os';
 import { basename } from 'node:path';
 import { execa } from 'execa';
@@ -13,6 +12,7 @@ import { emptyFolder } from '../run/emptyFolder.ts';
 import { fetchCheckpoint } from '../run/fetchCheckpoint.ts';
 import { makeMovingFolders, makeRunFolder, type RunFolder, sweepRunFolders } from '../run/folder.ts';
 import { orKill } from '../run/orKill.ts';
+import { removeFolder } from '../run/removeFolder.ts';
 import type { Program, ProgramEnd, Run, Runtime, StartOptions, ThawOptions } from '../runtime.ts';
 import { readCriuVersion } from '../toolbox.ts';
 import { checkMachine } from './checkMachine.ts';
@@ -185,7 +185,7 @@ async function inFolder(
     return await work(folder, group);
   } catch (error) {
     await group?.remove();
-    await rm(folder.root, { recursive: true, force: true });
+    await removeFolder(folder.root);
     throw error;
   }
 }

@@ -16,7 +16,6 @@
  * Before the manifest there is no checkpoint, and those before it are untouched. After it there is one, whatever follows.
  * When the worker dies at any step, its container dies with it.
  */
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkpointId } from '../checkpoint/format.ts';
 import type { Obstacle } from '../criu/obstacles.ts';
@@ -27,6 +26,7 @@ import type { Agent } from './agentLink.ts';
 import { emptyFolder } from './emptyFolder.ts';
 import type { RunFolder } from './folder.ts';
 import { orGiveUp } from './orGiveUp.ts';
+import { removeFolder } from './removeFolder.ts';
 
 /** What the runtime knows of the container and the machine. */
 export interface ContainerFacts {
@@ -148,7 +148,7 @@ export class ContainerRun implements Run {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.kill();
-    await rm(this.#container.folder.root, { recursive: true, force: true });
+    await removeFolder(this.#container.folder.root);
   }
 }
 

@@ -1,8 +1,9 @@
 /** A run's folder on the host: what is mounted into its container. */
-import { chown, mkdir, readdir, rm } from 'node:fs/promises';
+import { chown, mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FLOE_UID } from '../agent/protocol.ts';
 import { isOwnerAlive, ownerName } from './owner.ts';
+import { removeFolder } from './removeFolder.ts';
 
 export interface RunFolder {
   readonly root: string;
@@ -68,7 +69,7 @@ export async function sweepRunFolders(stateDirectory: string): Promise<void> {
   await Promise.all(
     names.map(async (name) => {
       if (await isOwnerAlive(name)) return;
-      await rm(join(stateDirectory, 'runs', name), { recursive: true, force: true });
+      await removeFolder(join(stateDirectory, 'runs', name));
     }),
   );
 }

@@ -7,6 +7,7 @@ import { constants } from 'node:fs';
 import { mkdir, open, readdir, rm } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { basename, dirname, join } from 'node:path';
+import { removeFolder } from './removeFolder.ts';
 
 const SOCKET = 'alive.sock';
 
@@ -39,6 +40,6 @@ export async function sweepStateFolders(stateDirectory: string): Promise<void> {
   const parent = dirname(stateDirectory);
   for (const name of await readdir(parent)) {
     if (name === basename(stateDirectory) || !(await isAbandoned(join(parent, name)))) continue;
-    await rm(join(parent, name), { recursive: true, force: true });
+    await removeFolder(join(parent, name));
   }
 }
