@@ -1,7 +1,8 @@
 /**
  * Why the checkpoint engine could not do something.
  * - `cannotRun`: this machine lacks what freezing needs; the message says what.
- * - `unsupported`: this runtime does not have what the job asks for, an image say.
+ * - `unsupported`: no machine can do what the job asks for: a user that its image does not know, a place that cannot be a volume.
+ * - `notHere`: this machine lacks what the job asks for; another may have it: an engine, a GPU, enough processors.
  * - `imageNotFound`: no registry and no machine that was asked has the job's image.
  * - `cannotFreeze`: the job holds something that CRIU cannot dump; the message names it.
  * - `dumpFailed`, `restoreFailed`: CRIU failed; the message has its own last words.
@@ -17,6 +18,7 @@
 export type FreezerErrorCode =
   | 'cannotRun'
   | 'unsupported'
+  | 'notHere'
   | 'imageNotFound'
   | 'cannotFreeze'
   | 'dumpFailed'

@@ -12,7 +12,7 @@ export type ProgramEnd =
   | { kind: 'killed'; signal: number; reason?: string }
   | { kind: 'lost'; reason: string };
 
-/** What a runtime does not have, it refuses with `FreezerError` `unsupported`: nothing of this is ever left out silently. */
+/** What a runtime does not have, it refuses with `FreezerError` `unsupported` or `notHere`: nothing of this is ever left out silently. */
 export interface Program {
   /** Empty for what the image itself says. */
   readonly command: readonly string[];

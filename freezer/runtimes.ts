@@ -6,6 +6,7 @@ import type { Program, Run, Runtime, StartOptions, ThawOptions } from './runtime
 
 export const RUNTIME_NAMES = ['process', 'docker', 'podman'] as const;
 export type RuntimeName = (typeof RUNTIME_NAMES)[number];
+const ENGINES = ['docker', 'podman'] as const;
 
 export interface RuntimesOptions {
   /** Those that must be there; `auto` for what is. */
@@ -24,6 +25,8 @@ class Runtimes implements Runtime {
   readonly #options: RuntimesOptions;
   /** Filled by `check`. */
   readonly #found: Runtime[] = [];
+  /** A look for an engine that is under way. */
+  #looking: Promise<void> | undefined;
 
   constructor(options: RuntimesOptions) {
     this.#options = options;
@@ -42,11 +45,11 @@ class Runtimes implements Runtime {
   }
 
   async start(options: StartOptions): Promise<Run> {
-    return await this.#for(options.program).start(options);
+    return await (await this.#for(options.program)).start(options);
   }
 
   async thaw(options: ThawOptions): Promise<Run> {
-    return await this.#for(options.program).thaw(options);
+    return await (await this.#for(options.program)).thaw(options);
   }
 
   async #checkEach(names: readonly RuntimeName[]) {
@@ -59,11 +62,11 @@ class Runtimes implements Runtime {
     return machine;
   }
 
-  /** Podman only where there is no Docker. Rejects with the process runtime's reason when there is nothing. */
-  async #checkAll() {
+  /** Podman only where there is no Docker. Rejects with the first one's reason when there is nothing. */
+  async #checkAll(names: readonly RuntimeName[] = RUNTIME_NAMES) {
     const reasons: FreezerError[] = [];
     let machine: Awaited<ReturnType<Runtime['check']>> | null = null;
-    for (const name of RUNTIME_NAMES) {
+    for (const name of names) {
       if (this.#found.some((runtime) => runtime.name === 'docker')) break;
       try {
         machine = await this.#checkEach([name]);
@@ -83,19 +86,37 @@ class Runtimes implements Runtime {
     return openContainerRuntime({ engine: name, stateDirectory, toolboxDirectory });
   }
 
-  #for({ image }: Program): Runtime {
-    const runtime = this.#found.find(({ name }) => (name === 'process') === (image === undefined));
+  async #for({ image }: Program): Promise<Runtime> {
+    const find = () => this.#found.find(({ name }) => (name === 'process') === (image === undefined));
+    const runtime = find() ?? (await this.#lookForEngine(image).then(find));
     if (runtime) return runtime;
     throw image === undefined
       ? new FreezerError(
-          'unsupported',
+          'notHere',
           'This worker runs images only, and the job names none.',
-          'Submit it with `image`, or to a pool whose workers have the process runtime.',
+          'Submit it with `image`, or let a worker of its pool have the process runtime.',
         )
       : new FreezerError(
-          'unsupported',
-          `This worker has no container engine, and the job wants the image ${image}.`,
-          'Submit it without `image`, or to a pool whose workers have Docker or Podman.',
+          'notHere',
+          `This worker has no container engine that answers, and the job wants the image ${image}.`,
+          "Let a worker of its pool have Docker or Podman (this one's log says why it has none), or submit it without `image`.",
         );
+  }
+
+  /** An engine may have come up after the worker did. One look serves all jobs that want one meanwhile. */
+  async #lookForEngine(image: string | undefined): Promise<void> {
+    if (image === undefined || this.#options.names !== 'auto') return;
+    this.#looking ??= this.#findEngine().finally(() => {
+      this.#looking = undefined;
+    });
+    await this.#looking;
+  }
+
+  async #findEngine(): Promise<void> {
+    try {
+      await this.#checkAll(ENGINES);
+    } catch (error) {
+      if (!(error instanceof FreezerError)) throw error; // else there is none still, which the caller tells
+    }
   }
 }

@@ -99,7 +99,7 @@ test('the engine ends under a job and comes back: it waits meanwhile, is told wh
 test('a job that no worker can ever run fails, and says what to do', async () => {
   await cluster.worker('one', DOCKER);
   const absent = `sha256:${'0'.repeat(64)}`;
-  const [unknown, without] = await Promise.all([submit('--image', absent, '--', 'true'), submit('--', 'true')]);
+  const unknown = await submit('--image', absent, '--', 'true');
   expect(await cluster.cli('wait', unknown)).toMatchObject({
     exitCode: 1,
     stderr: expect.stringMatching(/The image sha256:0+ cannot be had: .*Push the image to a registry.*imageNotFound/),
@@ -107,15 +107,23 @@ test('a job that no worker can ever run fails, and says what to do', async () =>
   expect(await status(unknown, 'end')).toMatch(
     /^failed: The image .*cannot be had.*Push the image.*\(imageNotFound\)$/,
   );
-  expect(await cluster.cli('wait', without)).toMatchObject({ exitCode: 1 });
-  expect(await status(without, 'end')).toMatch(/^failed: .*images only.*Submit it with `image`.*\(unsupported\)$/);
 });
 
-test('a job with an image on a worker without an engine is told so', async () => {
+test('jobs that no worker has what they need for wait, are told why, and run when one has it', async () => {
   await cluster.worker('one', { runtimes: 'process' });
-  const id = await submit('--image', image, '--', 'true');
-  expect(await cluster.cli('wait', id)).toMatchObject({ exitCode: 1 });
-  expect(await status(id, 'end')).toMatch(/^failed: .*no container engine.*Docker or Podman.*\(unsupported\)$/);
+  const withImage = await submit('--image', image, '--', 'true');
+  await cluster.until(withImage, { state: 'queued', problem: expect.stringContaining('one: ') });
+  expect(await status(withImage, 'problem')).toMatch(/^one: .*no container engine.*wants the image.*Docker or Podman/);
+  await cluster.worker('two', DOCKER);
+  await cluster.until(withImage, { state: 'succeeded', crashes: 0, failures: 0, problem: null });
+});
+
+test('a job without an image waits for a worker that runs such', async () => {
+  await cluster.worker('one', DOCKER);
+  const id = await submit('--', 'true');
+  await cluster.until(id, { state: 'queued', problem: expect.stringMatching(/images only.*Submit it with `image`/) });
+  await cluster.worker('two', { runtimes: 'process' });
+  await cluster.until(id, { state: 'succeeded', crashes: 0, failures: 0, problem: null });
 });
 
 test('a job that outgrows its memory is told so, and not taken for a crash', async () => {

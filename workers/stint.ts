@@ -198,7 +198,7 @@ export class Stint {
     );
     try {
       // A run that had begun is left as it stands: the next one counts it as a crash, which has a budget.
-      const why = error instanceof Error ? error.message : String(error);
+      const why = explain(error);
       if (this.#ledger?.hasBegun === false) await this.#ledger.notBegun(`${this.#context.worker}: ${why}`);
       await this.#queued.toLater(LATER_MS);
     } catch (next) {
@@ -209,4 +209,10 @@ export class Stint {
   #log(message: string, fields: Record<string, unknown>): void {
     this.#context.logger.info({ jobId: this.jobId, epoch: this.#queued.epoch, ...fields }, message);
   }
+}
+
+/** With what can be done about it: a job may wait for just that. */
+function explain(error: unknown): string {
+  if (error instanceof StoreError || error instanceof FreezerError) return `${error.message} ${error.remedy}`;
+  return error instanceof Error ? error.message : String(error);
 }

@@ -17,6 +17,7 @@ export const EXIT = {
 const BY_CODE: Record<FreezerErrorCode, number> = {
   cannotRun: EXIT.machine,
   unsupported: EXIT.usage,
+  notHere: EXIT.machine,
   cannotFreeze: EXIT.conflict,
   dumpFailed: EXIT.internal,
   restoreFailed: EXIT.internal,

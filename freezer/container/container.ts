@@ -136,7 +136,7 @@ function refuseTooManyCpus({ resources }: Program): void {
   throw new FreezerError('notHere', what, CHANGE_RESOURCES);
 }
 
-const CHANGE_RESOURCES = "Let a worker of its pool have as much, or submit it with less in `resources`.";
+const CHANGE_RESOURCES = 'Let a worker of its pool have as much, or submit it with less in `resources`.';
 
 /** Engines say what they think of a container in words only. */
 function explainRefusal(engine: ContainerEngine, { resources }: Program, error: unknown): unknown {

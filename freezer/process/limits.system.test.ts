@@ -164,7 +164,7 @@ describe('groups', () => {
   test('that the kernel does not grant are told with the file that refused, and nothing is left of the run', async () => {
     const refused = start('true', { memoryBytes: -(2 ** 40) });
     await expect(refused).rejects.toMatchObject({
-      code: 'unsupported',
+      code: 'notHere',
       message: expect.stringMatching(/cannot limit.*memory\.(max|limit_in_bytes) does not take/),
       remedy: expect.stringContaining('without `resources`'),
     });

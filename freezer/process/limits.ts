@@ -52,7 +52,7 @@ export class RunGroup {
   }
 
   /**
-   * Null for a job without limits. Rejects with `FreezerError` `unsupported`, naming what is missing, where this worker
+   * Null for a job without limits. Rejects with `FreezerError` `notHere`, naming what is missing, where this worker
    * cannot limit what the job wants limited.
    * @param name the run's, unique on this machine; begins with the worker's process id
    */
@@ -211,7 +211,7 @@ function hasCode(error: unknown, code: string): boolean {
 
 function cannotLimit(what: string, cause?: unknown): FreezerError {
   return new FreezerError(
-    'unsupported',
+    'notHere',
     `This worker cannot limit a job's resources: ${what}.`,
     'Run the worker as root where it may make control groups (systemd: `Delegate=yes`; a container: /sys/fs/cgroup mounted read-write), or submit the job without `resources`.',
     { cause },
