@@ -11,6 +11,7 @@ import { execa } from 'execa';
 import { FreezerError } from '../errors.ts';
 import { toolCommand } from '../toolbox.ts';
 import type { FileEntry } from './format.ts';
+import { pathTooLong } from './longPaths.ts';
 
 /** Name and value, the value in base64. */
 export type ExtendedAttributes = [name: string, value: string][];
@@ -25,7 +26,7 @@ const FILE_LINE = '# file: ';
 
 /**
  * The attributes of everything below `root` that has any, by path. Symbolic links are not followed, and have their own.
- * Throws `FreezerError` `cannotFreeze` for an attribute whose name is not UTF-8.
+ * Throws `FreezerError` `cannotFreeze` for an attribute whose name is not UTF-8, and where a path is too long for getfattr.
  */
 export async function readExtendedAttributes(
   root: string,
@@ -33,13 +34,17 @@ export async function readExtendedAttributes(
 ): Promise<Map<string, ExtendedAttributes>> {
   const [program, ...prefix] = toolCommand('getfattr', toolboxDirectory);
   const options = ['-R', '-P', '-h', '-d', '-m', WANTED, '-e', 'hex', '--', '.'];
-  const { stdout } = await execa(program, [...prefix, ...options], {
+  const found = await execa(program, [...prefix, ...options], {
     cwd: root,
     env: { LC_ALL: 'C' },
     encoding: 'buffer',
     maxBuffer: MOST_OUTPUT_BYTES,
+    reject: false,
   });
-  return parse(Buffer.from(stdout));
+  if (!found.failed) return parse(Buffer.from(found.stdout));
+  const words = Buffer.from(found.stderr ?? '').toString('latin1');
+  const tooLong = /^getfattr: \.\/(.*): File name too long$/m.exec(words)?.[1];
+  throw tooLong === undefined ? found : pathTooLong(tooLong);
 }
 
 /** Strict: a line that is not understood is an error, and no attribute is lost silently. */

@@ -10,7 +10,6 @@ import {
   open,
   readdir,
   readFile,
-  rm,
   stat,
   symlink,
   truncate,
@@ -23,6 +22,7 @@ import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openStore, type Store } from '../../store/index.ts';
 import { defaultToolbox } from '../../test/support/toolbox.ts';
+import { removeFolder } from '../run/removeFolder.ts';
 import { toolCommand } from '../toolbox.ts';
 import { readChunksInto } from './chunkReader.ts';
 import { ChunkWriter } from './chunkWriter.ts';
@@ -48,7 +48,7 @@ beforeEach(async () => {
 
 afterEach(async () => {
   await compressors[Symbol.asyncDispose]();
-  await rm(directory, { recursive: true, force: true });
+  await removeFolder(directory);
 });
 
 async function save(source: string): Promise<{ index: Index; readBytes: number }> {
@@ -253,6 +253,20 @@ test('a name that is not UTF-8 cannot be frozen, and is not saved as another', a
   await expect(save(source)).rejects.toMatchObject({
     code: 'cannotFreeze',
     message: expect.stringContaining('UTF-8'),
+  });
+});
+
+test.each([
+  ['the kernel', 3000],
+  ['a thaw', 510],
+])('folders that are nested too deeply for %s cannot be frozen', async (_, depth) => {
+  const source = join(directory, 'source');
+  await mkdir(source);
+  const script = '(mkdir "nested" and chdir "nested") or die $! for 1..$ARGV[0]';
+  await execa('perl', ['-e', script, String(depth)], { cwd: source });
+  await expect(save(source)).rejects.toMatchObject({
+    code: 'cannotFreeze',
+    message: expect.stringMatching(/longer than 3500 bytes: nested\/.{0,120}$/),
   });
 });
 

@@ -21,6 +21,7 @@ import type { ChunkWriter } from './chunkWriter.ts';
 import { type DataRange, findDataRanges, isSparse } from './dataRanges.ts';
 import { readExtendedAttributes } from './extendedAttributes.ts';
 import { CHUNK_BYTES, type FileEntry } from './format.ts';
+import { refuseLongPath } from './longPaths.ts';
 
 /** A link in the place of a file is not followed, and a pipe in its place does not hold us up. */
 const OPEN_FILE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
@@ -35,7 +36,7 @@ export interface SaveFilesOptions {
 /**
  * Adds everything below `root` to the writer, folders before their content. Nothing may change there meanwhile.
  * Sockets are left out: CRIU makes those that the job had bound again. Throws `FreezerError` `cannotFreeze` for names that are
- * not UTF-8.
+ * not UTF-8 and for paths that are too long to be made again.
  */
 export async function saveFiles(
   root: string,
@@ -50,6 +51,7 @@ export async function saveFiles(
     const names = readdirSync(join(root, path), { encoding: 'buffer' });
     for (const name of names.map((bytes) => asText(bytes, path)).sort()) {
       const below = path === '' ? name : `${path}/${name}`;
+      refuseLongPath(below);
       const stats = lstatSync(join(root, below), { bigint: true });
       const entry = await describe(below, stats);
       if (entry) entries.push(entry);

@@ -109,6 +109,16 @@ describe('folders nested deeper than a path can name', () => {
     expect(await readdir(join(stage().stateDirectory('m0'), 'runs'))).toEqual([]);
   });
 
+  test('cannot be frozen, and the program runs on', async () => {
+    const script = '"$@"; echo ready; while [ ! -e go ]; do sleep 0.02; done';
+    const run = await stage().start(['sh', '-c', script, 'sh', ...NEST]);
+    await untilLines(run, 1);
+    const freezing = run.freeze({ place: stage().place, epoch: 1, afterwards: 'stop' });
+    await expect(freezing).rejects.toMatchObject({ code: 'cannotFreeze' });
+    await writeFile(join(run.workspace, 'go'), '');
+    expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
+  });
+
   test('do not keep a worker from starting where a dead one left them', async () => {
     const orphan = join(stage().stateDirectory('m0'), 'runs', `${process.pid}.1-gone`);
     await mkdir(orphan, { recursive: true });
