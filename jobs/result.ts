@@ -13,7 +13,7 @@ export const JobResult = z.strictObject({
   outcome: z.enum(['succeeded', 'failed', 'cancelled']),
   /** Null when the program did not end by itself: cancelled, timed out, out of crash budget. */
   end: ProgramEnd.nullable(),
-  /** Why, when it is not the program's own end, or when the program went beyond its memory: a stable code and a sentence. */
+  /** Why, when it is not the program's own end, when the program went beyond its memory, or when its outputs cannot be read: a stable code and a sentence. */
   reason: z.strictObject({ code: z.string(), message: z.string() }).nullable(),
   /** The run that ended it. */
   epoch: z.int(),
@@ -28,5 +28,5 @@ export type JobResult = z.output<typeof JobResult>;
 /** The exit status that a shell would show: the program's, 128 + signal, or 1 when it did not end by itself. */
 export function exitStatusOf(result: Pick<JobResult, 'outcome' | 'end'>): number {
   if (result.end?.signal != null) return 128 + result.end.signal;
-  return result.end?.exitCode ?? (result.outcome === 'succeeded' ? 0 : 1);
+  return result.end?.exitCode || (result.outcome === 'succeeded' ? 0 : 1);
 }

@@ -29,7 +29,8 @@ export interface PutFolderResult {
  * Stores a folder under `key`, replacing what was there. Modes, owners, symbolic and hard links and files' times are kept; sockets and
  * devices are left out. A file that changes meanwhile may be stored half old, half new.
  *
- * @throws StoreError `invalid` when `include` leaves the folder, `notFound` when there is no such folder, and what `putStream` throws
+ * @throws StoreError `invalid` when `include` leaves the folder or a path in it is too long to be read, `notFound` when there is no such
+ * folder, and what `putStream` throws
  */
 export async function putFolder(
   store: Store,
@@ -195,6 +196,10 @@ function codeOf(error: unknown): string | undefined {
 function unreadable(directory: string, cause: unknown, signal?: AbortSignal): unknown {
   if (signal?.aborted) return signal.reason;
   if (cause instanceof StoreError) return cause;
+  if (codeOf(cause) === 'ENAMETOOLONG') {
+    const what = `The folder ${directory} has a path that is longer than the kernel takes.`;
+    return new StoreError('invalid', what, 'Nest its folders less deeply, or leave these out.', { cause });
+  }
   const reason = cause instanceof Error ? cause.message : String(cause);
   return new StoreError('failed', `The folder ${directory} cannot be read: ${reason}`, 'Check it and try again.', {
     cause,

@@ -12,9 +12,11 @@
  */
 import { FreezerError, type Frozen, type ProgramEnd, type Run } from '../freezer/index.ts';
 import { type JobData, type JobResult, storeKeys } from '../jobs/index.ts';
+import { StoreError } from '../store/store.ts';
 import { cancelledResult, crashBudgetMessage } from './claim.ts';
 import { inTurn } from './inTurn.ts';
 import { keepLogs, keepOutputs } from './keep.ts';
+import type { InsistOptions } from './lease.ts';
 import { describeEnd } from './ledger.ts';
 import { LogShipper } from './logShipper.ts';
 import { resultOfEnd, resultWithoutEnd } from './result.ts';
@@ -141,22 +143,33 @@ class Watch implements Disposable {
 
   /** Keeps what the job leaves, and ends it. Its container must be gone: nothing may change what is being read. */
   async #conclude(result: JobResult, keep: { outputs: boolean }): Promise<void> {
-    const { context, queued, ledger, data, lease, wishes } = this.#order;
+    const { context, queued, lease, wishes } = this.#order;
     const insist = untilStored(context, queued, wishes.deadline);
     await this.#shipper.finish();
-    let kept: Pick<JobResult, 'outputs' | 'logs'>;
+    let kept: Partial<JobResult>;
     try {
-      const outputs = keep.outputs
-        ? await lease.insist(() => keepOutputs(context, queued, this.#run, data.spec, ledger, lease), insist)
-        : null;
+      const outputs = keep.outputs ? await this.#keepOutputs(result, insist) : {};
       const logs = await lease.insist(() => keepLogs(context, queued, this.#run, lease), insist);
-      kept = { outputs, logs };
+      kept = { ...outputs, logs };
     } catch (error) {
       if (lease.signal.aborted || !wishes.deadline.aborted) throw error;
       return this.#giveBackUnsaved('The machine went away before the store took what the job left.');
     }
     const committed = await settle(this.#order, { ...result, ...kept, finishedAt: new Date().toISOString() });
     this.#log('the job ended', { outcome: committed.outcome, end: describeEnd(committed) });
+  }
+
+  /** A program whose files nobody can read has not succeeded: told at once, since no other try would go better. */
+  async #keepOutputs(result: JobResult, insist: InsistOptions): Promise<Partial<JobResult>> {
+    const { context, queued, ledger, data, lease } = this.#order;
+    const keep = () => keepOutputs(context, queued, this.#run, data.spec, ledger, lease);
+    try {
+      return { outputs: await lease.insist(keep, insist) };
+    } catch (error) {
+      if (!(error instanceof StoreError && error.code === 'invalid')) throw error;
+      const message = `Its outputs could not be kept: ${error.message} ${error.remedy}`;
+      return { outcome: 'failed', reason: result.reason ?? { code: 'outputsUnreadable', message } };
+    }
   }
 
   /** True when the job has been given back. */

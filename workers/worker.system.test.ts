@@ -99,6 +99,15 @@ describe('a job on one worker', () => {
     expect(runningAtRead).toEqual([0, 0, 0]);
   });
 
+  test('fails and says so when its outputs are nested too deeply to be read', async () => {
+    await stack.worker('one');
+    const script = 'print "here\\n"; (mkdir "nested" and chdir "nested") or die $! for 1..3000';
+    const id = await stack.submit({ command: ['perl', '-e', script] });
+    const { result } = await stack.until(id, { state: 'failed' });
+    expect(result).toMatchObject({ end: { exitCode: 0 }, outputs: null, reason: { code: 'outputsUnreadable' } });
+    expect(await stack.keptLog(id)).toBe('here\n');
+  });
+
   test('is asked politely when it is cancelled', async () => {
     await stack.worker('one');
     const script = 'trap "echo bye; exit 0" TERM; echo here; while :; do sleep 0.05; done';
