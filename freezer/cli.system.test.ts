@@ -299,6 +299,19 @@ describe('what moves', () => {
     }
   });
 
+  test('nothing that the program left runs any more when its workspace is copied back', async () => {
+    const [workspace, seen] = [join(directory, 'workspace'), join(directory, 'seen')];
+    await mkdir(workspace);
+    // In the place of the machine's own: it looks at who runs before it copies.
+    const cp = `#!/bin/sh\ngrep -lsa MARK=left-running /proc/[0-9]*/environ >> ${seen}; exec /bin/cp "$@"\n`;
+    await writeFile(join(directory, 'cp'), cp, { mode: 0o755 });
+    const words = ['-e', 'MARK=left-running', '--workspace', workspace, '--', 'sh', '-c', 'sleep 1000 & echo > out'];
+    const start = await freezer(['start', ...words], { PATH: `${directory}:${process.env.PATH}` });
+    expect(start).toMatchObject({ exitCode: 0 });
+    expect(await readdir(workspace)).toEqual(['out']);
+    expect(await readFile(seen, 'utf8')).toBe('');
+  });
+
   test('the environment goes along, but for the credentials', async () => {
     const { stdout } = await freezer(['start', '-e', 'C=3', '--', 'env'], { A: '1', AWS_SECRET_ACCESS_KEY: 'secret' });
     expect(stdout).toMatch(/^A=1$/m);
