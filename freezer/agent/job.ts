@@ -43,6 +43,8 @@ const COMMON_OPTIONS = [
   places.images,
   // Connections do not survive a move: the program sees a reset and reconnects.
   '--tcp-close',
+  // Nor do those that the program has not accepted yet.
+  '--skip-in-flight',
   '--file-locks',
   '--manage-cgroups=ignore',
   '-v2',
@@ -189,7 +191,7 @@ function failure(code: 'dumpFailed' | 'restoreFailed', what: string, log: string
 }
 
 /** The checkpoint is as good as it was: another machine, or this one later, may restore it. */
-const MACHINE_AT_FAULT = /No space left on device|Cannot allocate memory/;
+const MACHINE_AT_FAULT = /No space left on device|Cannot allocate memory|Address already in use/;
 
 function machineFailed(log: string): FreezerError {
   const words = lastErrors(log).join('; ') || 'CRIU was killed';

@@ -40,6 +40,15 @@ export function goesOnAfterFreezes(kind: Kind): void {
       expect(await output(run)).toBe('ready\n0\n');
     });
 
+    test('keeps a server that listens; its connections end, and it is told', async () => {
+      let run = await stage().start(['perl', '-MIO::Socket::INET', '-e', SERVE]);
+      await untilLines(run, 1);
+      for (const epoch of [1, 2, 3]) run = await stage().move(run, epoch);
+      await writeFile(join(run.workspace, 'go'), '');
+      expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
+      expect(await output(run)).toBe('ready\nan old connection is closed\na new connection works\n');
+    });
+
     test('leaves nothing of its own in the workspace, even for a file that lost the name it was opened by', async () => {
       const script =
         'exec 5<>a; echo text >&5; ln a b; rm a; echo ready; while [ ! -e go ]; do sleep 0.02; done; cat b; ls';
@@ -143,3 +152,10 @@ const TALK =
   'my $s = IO::Socket::UNIX->new(Peer => "socket") or die; $| = 1; print "ready\\n"; select undef, undef, undef, 0.02 until -e "go"';
 const HEAR_OF_CHILDREN =
   '$| = 1; $SIG{CHLD} = sub { $heard++ }; fork || exec "sleep", 1000; print "ready\\n"; select undef, undef, undef, 0.02 until -e "go"; print $heard + 0, "\\n"';
+/** One connection is accepted before the freeze, and one is still waiting for that. */
+const SERVE = `$| = 1; my $server = IO::Socket::INET->new(Listen => 5, LocalAddr => "127.0.0.1", ReuseAddr => 1) or die $@;
+  my $call = sub { IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $server->sockport) };
+  my $client = $call->(); my $accepted = $server->accept; my $waiting = $call->();
+  print "ready\\n"; select undef, undef, undef, 0.02 until -e "go";
+  print "an old connection is ", sysread($client, my $byte, 1) ? "open" : "closed", "\\n";
+  print "a new connection ", $call->() && $server->accept ? "works" : "fails", "\\n"`;
