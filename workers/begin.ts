@@ -4,8 +4,8 @@
  * What fails decides what happens:
  *   - the checkpoint is at fault (gone, corrupt, of another version, CRIU refuses it): it is passed over, the one before is
  *     tried; after the last one the job's policy says whether it starts afresh or fails;
- *   - this machine or the store is at fault (unreachable, full disk, …): `later`, on whatever worker;
- *   - the job is at fault (its input is not there, no image can be run here): `never`, it fails.
+ *   - this machine or the store is at fault (unreachable, full disk, no engine, no GPU, …): `later`, on whatever worker;
+ *   - the job is at fault (its input is not there, nobody has its image): `never`, it fails.
  */
 import {
   type CheckpointSummary,
@@ -75,7 +75,11 @@ export async function begin(order: Order): Promise<Beginning> {
   try {
     return await start(order, passedOver);
   } catch (error) {
-    const failure = judge(error, order.signal, JOB_AT_FAULT);
+    const failure = judge(
+      error,
+      order.signal,
+      order.pinnedImage === null ? [...JOB_AT_FAULT, 'imageNotFound'] : JOB_AT_FAULT,
+    );
     if (failure.kind === 'later') return failure;
     return { kind: 'never', code: failure.code, message: `${failure.message} ${failure.remedy}` };
   }
@@ -126,13 +130,8 @@ const CHECKPOINT_AT_FAULT: (FreezerErrorCode | StoreErrorCode)[] = [
   'wrongVersion',
   'restoreFailed',
 ];
-const JOB_AT_FAULT: (FreezerErrorCode | StoreErrorCode)[] = [
-  'notFound',
-  'damaged',
-  'invalid',
-  'unsupported',
-  'imageNotFound',
-];
+/** And `imageNotFound`, unless an earlier run had the image: then it is somewhere, and only this worker cannot have it now. */
+const JOB_AT_FAULT: (FreezerErrorCode | StoreErrorCode)[] = ['notFound', 'damaged', 'invalid', 'unsupported'];
 
 type Failure = { kind: 'later'; error: Error } | { kind: 'never'; code: string; message: string; remedy: string };
 

@@ -79,9 +79,12 @@ describe('an image that cannot be had', () => {
     await expect(resolving(`${name}@sha256:${'0'.repeat(64)}`)).rejects.toMatchObject(notFound);
   });
 
-  test('the registry wants a password', async () => {
+  test('the registry wants a password, which the worker may have tomorrow', async () => {
     await using closed = await startRegistry({ isClosed: true });
-    await expect(resolving(`${closed.address}/jobs/secret:1`)).rejects.toMatchObject(notFound);
+    await expect(resolving(`${closed.address}/jobs/secret:1`)).rejects.toMatchObject({
+      ...unreachable,
+      remedy: expect.stringContaining('Log the workers in'),
+    });
   });
 
   test.each([500, 503, 429])('the registry answers %i: it may pass', async (status) => {

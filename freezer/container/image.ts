@@ -35,7 +35,7 @@ const Inspected = z.object({
 
 /**
  * What the machine has under that name counts; only what it does not have is pulled. Throws `FreezerError`: `imageNotFound` when
- * nobody has it, `cannotRun` when the registry or the engine cannot be reached, `diskFull`.
+ * nobody has it, `cannotRun` when the registry or the engine cannot be reached or the worker is not logged in, `diskFull`.
  */
 export async function resolveImage(engine: ContainerEngine, name: string, signal?: AbortSignal): Promise<Image> {
   const local = await inspect(engine, name, signal);
@@ -76,9 +76,13 @@ function splitPair(text: string): [string, string] {
   return at < 0 ? [text, ''] : [text.slice(0, at), text.slice(at + 1)];
 }
 
-/** In the words of registries and of both engines. What is not among them may pass: the network, the registry's own trouble. */
+/**
+ * In the words of registries and of both engines. What is not among them may pass: the network, the registry's own trouble, a login
+ * that ran out. Access that is "denied" is what Docker Hub says of names that it does not have.
+ */
 const NOT_THERE =
-  /manifest unknown|not found: manifest|repository .*not found|pull access denied|requested access .* denied|does not exist|unauthorized|no basic auth credentials|authentication required|invalid reference|no matching manifest|name unknown|no such image/i;
+  /manifest unknown|not found: manifest|repository .*not found|pull access denied|requested access .* denied|does not exist|invalid reference|no matching manifest|name unknown|no such image/i;
+const NOT_LOGGED_IN = /unauthorized|no basic auth credentials|authentication required|incorrect username/i;
 
 async function pull(engine: ContainerEngine, name: string, signal: AbortSignal | undefined): Promise<void> {
   // An id is no name: no registry could know it.
@@ -100,5 +104,8 @@ function notFound(name: string, why: string): FreezerError {
 function cannotPull(name: string, cause: EngineRefusal): FreezerError {
   const what = `The image ${name} could not be pulled: ${cause.words}`;
   if (cause.code === 'diskFull') return new FreezerError(cause.code, what, cause.remedy, { cause });
-  return new FreezerError('cannotRun', what, 'Let the worker reach the registry; Floe tries again.', { cause });
+  const remedy = NOT_LOGGED_IN.test(cause.words)
+    ? 'Log the workers in at the registry'
+    : 'Let the worker reach the registry';
+  return new FreezerError('cannotRun', what, `${remedy}; Floe tries again.`, { cause });
 }
