@@ -35,6 +35,8 @@ describe('parseJobSpec', () => {
     [{}, /command: must name a program/],
     [{ command: ['x'], image: '--privileged' }, /image: must be an image name, got "--privileged"/],
     [{ command: ['x'], volumes: ['/data/../etc'] }, /volumes\.0: must be an absolute path/],
+    [{ command: ['x'], volumes: ['/data:ro'] }, /volumes\.0: must not have ":"/],
+    [{ command: ['x'], volumes: ['/data\n/etc'] }, /volumes\.0: must not have ":" or control/],
     [{ command: ['x'], volumes: ['/proc/sys'] }, /volumes\.0: must not be in \/proc/],
     [{ command: ['x'], user: 'a b' }, /user: must be user or user:group/],
     [{ command: ['x'], directory: 'data' }, /directory: must be an absolute path/],

@@ -33,6 +33,8 @@ const VolumePath = z
         .some((part) => ['', '.', '..'].includes(part)),
     'must be an absolute path, without "..", "." or a "/" at its end',
   )
+  // Engines take a ":" for the end of the path.
+  .refine((path) => !/[:\p{Cc}]/u.test(path), 'must not have ":" or control characters')
   .refine(
     (path) => !/^\/(proc|sys|dev|floe|workspace)(\/|$)/.test(path),
     'must not be in /proc, /sys, /dev, /floe or /workspace',

@@ -3,8 +3,9 @@
  * declares. All are folders of the run, so they are saved and brought back like everything else of the job's.
  */
 import { chmod, mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, normalize } from 'node:path';
 import { places } from '../agent/protocol.ts';
+import { FreezerError } from '../errors.ts';
 import { makeClosedFolder, type RunFolder } from '../run/folder.ts';
 import type { Program } from '../runtime.ts';
 import type { ContainerEngine } from './engine.ts';
@@ -37,10 +38,31 @@ export function ownMounts(folder: RunFolder): Mount[] {
   return Object.entries(OWN).map(([target, name]) => ({ source: join(folder.files, name), target }));
 }
 
-/** The places of a job's volumes, the same ones in the same order at every run. */
-export function volumePlaces(program: Program, image: Image): string[] {
-  const declared = new Set([...image.volumes, ...(program.volumes ?? [])]);
-  return [...declared].filter((path) => !(path in OWN)).sort();
+const RESERVED = /^\/$|^\/(proc|sys|dev|floe)(\/|$)/;
+
+/**
+ * The places of a job's volumes, the same ones in the same order at every run. Throws `FreezerError` `unsupported` for one that
+ * cannot be a volume: nobody has looked at those that an image declares.
+ */
+export function volumePlaces(program: Pick<Program, 'volumes'>, image: Pick<Image, 'volumes'>): string[] {
+  const declared = [...image.volumes, ...(program.volumes ?? [])].map(shortest);
+  const wanted = [...new Set(declared)].filter((path) => !(path in OWN));
+  for (const path of wanted) {
+    if (!path.startsWith('/')) throw impossible(path, 'it is not an absolute path');
+    if (RESERVED.test(path)) throw impossible(path, "that place is the container's own");
+    if (/[:\p{Cc}]/u.test(path)) throw impossible(path, 'its name has ":" or a control character');
+  }
+  return wanted.sort();
+}
+
+/** `/data/` and `/srv/../data` are `/data`. */
+function shortest(path: string): string {
+  return normalize(path).replace(/(?<=.)\/$/, '');
+}
+
+function impossible(path: string, why: string): FreezerError {
+  const what = `The image or the job has a volume at ${JSON.stringify(path)}, which cannot be one: ${why}.`;
+  return new FreezerError('unsupported', what, 'Name another folder, in the job or with VOLUME in the image.');
 }
 
 /** Where the run keeps the volumes. */

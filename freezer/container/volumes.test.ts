@@ -1,0 +1,34 @@
+/** Which places of an image's and a job's volumes become volumes. */
+import { expect, test } from 'vitest';
+import { volumePlaces } from './volumes.ts';
+
+test('each place is there once, in its shortest form, whoever names it, and what every job has is none', () => {
+  const ofImage = ['/var/lib/data/', '/srv//b', '/srv/x/../b', '/workspace/', '/dev/shm'];
+  const volumes = volumePlaces({ volumes: ['/var/lib/data', '/opt/a'] }, { volumes: ofImage });
+  expect(volumes).toEqual(['/opt/a', '/srv/b', '/var/lib/data']);
+});
+
+test.each([
+  '/',
+  '//',
+  '/srv/..',
+  '/proc',
+  '/proc/1',
+  '/sys/fs',
+  '/dev',
+  '/dev/shm/mine',
+  '/floe/logs/mine',
+  '/floe/',
+  '/floe/images',
+  'data',
+])('%s cannot be a volume', (path) => {
+  expect(() => volumePlaces({}, { volumes: [path] })).toThrow(
+    expect.objectContaining({ code: 'unsupported', message: expect.stringContaining('cannot be one') }),
+  );
+});
+
+test.each(['/data:ro', '/a\nb', '/a\tb'])('%j has a name that cannot be told to an engine', (path) => {
+  expect(() => volumePlaces({ volumes: [path] }, { volumes: [] })).toThrow(
+    expect.objectContaining({ code: 'unsupported', message: expect.stringContaining(JSON.stringify(path)) }),
+  );
+});
