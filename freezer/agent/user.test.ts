@@ -1,6 +1,10 @@
 /** Who a job runs as, for what users write and what images have. */
-import { expect, test } from 'vitest';
-import { findUser } from './user.ts';
+import { mkdtemp, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { expect, onTestFinished, test } from 'vitest';
+import { findUser, readIfThere } from './user.ts';
 
 const PASSWD = `root:x:0:0:root:/root:/bin/bash
 # not an entry
@@ -47,4 +51,33 @@ test.each([
 ])('%s is refused by name', (user, name) => {
   const find = () => findUser(user, PASSWD, GROUP);
   expect(find).toThrow(expect.objectContaining({ code: 'unsupported', message: expect.stringContaining(name) }));
+});
+
+async function folder(): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'floe-user-'));
+  onTestFinished(() => rm(directory, { recursive: true }));
+  return directory;
+}
+
+test('a file is read, and one that is not there is empty', async () => {
+  const path = join(await folder(), 'passwd');
+  expect(await readIfThere(path)).toBe('');
+  expect(await readIfThere(join(path, 'below'))).toBe('');
+  await writeFile(path, PASSWD);
+  expect(await readIfThere(path)).toBe(PASSWD);
+});
+
+test.each([
+  ['a FIFO that nobody writes', (path: string) => execa('mkfifo', [path])],
+  ['a device without an end', (path: string) => symlink('/dev/zero', path)],
+  ['a link to itself', (path: string) => symlink(path, path)],
+  ['a folder', (path: string) => symlink('/etc', path)],
+  ['a file of any size', (path: string) => writeFile(path, '').then(() => truncate(path, 2 ** 40))],
+])('%s instead of a file is refused at once', async (_, make) => {
+  const path = join(await folder(), 'passwd');
+  await make(path);
+  await expect(readIfThere(path)).rejects.toMatchObject({
+    code: 'unsupported',
+    message: expect.stringContaining(path),
+  });
 });

@@ -2,7 +2,8 @@
  * Who a job runs as, by the container's own /etc/passwd and /etc/group, the way Docker reads them (moby/sys, user/user.go,
  * GetExecUser): a name comes before a number that is the same, and numbers need not be in the files, which an image may lack.
  */
-import { readFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { FreezerError } from '../errors.ts';
 import { FLOE_UID } from './protocol.ts';
 
@@ -13,6 +14,9 @@ export interface JobUser {
   readonly groups: readonly number[];
 }
 
+/** More than any image has; a job's image may have anything there. */
+const LARGEST_FILE_BYTES = 4 * 2 ** 20;
+const NOT_THERE = ['ENOENT', 'ENOTDIR'];
 /** Ids that Docker takes. */
 const LARGEST_ID = 2 ** 31 - 1;
 const ANYWHERE = '/';
@@ -30,7 +34,10 @@ interface GroupEntry {
   readonly members: readonly string[];
 }
 
-/** Throws `FreezerError` `unsupported` for a name that the container's files do not have, and for Floe's own user. */
+/**
+ * Throws `FreezerError` `unsupported` for a name that the container's files do not have, for files that are none or too large, and
+ * for Floe's own user.
+ */
 export async function resolveUser(user: string): Promise<JobUser & { readonly home: string }> {
   return findUser(user, await readIfThere('/etc/passwd'), await readIfThere('/etc/group'));
 }
@@ -87,11 +94,24 @@ function asId(text: string): number | null {
   return id <= LARGEST_ID ? id : null;
 }
 
-async function readIfThere(path: string): Promise<string> {
-  return readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return ''; // an image of one static program, say
-    throw error;
+/** Empty where nothing is, as in an image of one static program. */
+export async function readIfThere(path: string): Promise<string> {
+  // Without O_NONBLOCK a FIFO would be waited for.
+  const opening = open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+  await using file = await opening.catch((error: NodeJS.ErrnoException) => {
+    if (NOT_THERE.includes(error.code ?? '')) return null;
+    throw unreadable(path, error.message);
   });
+  if (file === null) return '';
+  const stats = await file.stat();
+  if (!stats.isFile()) throw unreadable(path, 'it is no file');
+  if (stats.size > LARGEST_FILE_BYTES) throw unreadable(path, 'it is too large');
+  return file.readFile('utf8');
+}
+
+function unreadable(path: string, why: string): FreezerError {
+  const what = `The users of the job's image cannot be read from ${path}: ${why}.`;
+  return new FreezerError('unsupported', what, 'Correct that file of the image.');
 }
 
 function unknown(what: string, name: string, file: string): FreezerError {
