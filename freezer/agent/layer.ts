@@ -96,10 +96,15 @@ async function pathsToCopy(
   isLeftOut: (path: string) => boolean,
 ): Promise<string[]> {
   const found = new Set<string>(['/']);
+  const lookedAt = new Set<string>();
   for (const { kind, path } of changes) {
     const stats = await find(root, path);
     if (!stats && kind !== 'deleted') refuseUnreadableName(path);
-    for (const parent of parentsOf(path)) if (await find(root, parent)) found.add(parent);
+    for (const parent of parentsOf(path)) {
+      if (lookedAt.has(parent)) continue;
+      lookedAt.add(parent);
+      if (await find(root, parent)) found.add(parent);
+    }
     if (!stats || !canBeCopied(stats)) continue;
     found.add(path);
     // Deleted, and there: it was made again, and nothing in it is the image's. What looks like the image's own is not told.

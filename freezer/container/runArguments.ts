@@ -36,9 +36,9 @@ export const CAPABILITY_FOR_USERS = 'SYS_RESOURCE';
 
 /**
  * What the container may have beyond the job's own limit of memory, for the agent and CRIU, which are in it. Measured: the
- * agent takes 60 MiB, CRIU 4 MiB at most.
+ * agent takes 84 MB at rest, 214 MB while it saves a layer of 100,000 changed files; CRIU 4 MiB at most.
  */
-export const ALLOWANCE_BYTES = 128 * 2 ** 20;
+export const ALLOWANCE_BYTES = 256 * 2 ** 20;
 
 export interface ContainerPlan {
   readonly name: string;
