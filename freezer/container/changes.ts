@@ -1,8 +1,9 @@
 /** What a container's writable layer holds, as the engine tells it, whatever storage it uses. */
 import { z } from 'zod';
 import type { LayerChange } from '../agent/protocol.ts';
+import { pathTooLong } from '../checkpoint/longPaths.ts';
 import { FreezerError } from '../errors.ts';
-import type { ContainerEngine } from './engine.ts';
+import { type ContainerEngine, EngineRefusal } from './engine.ts';
 
 const KINDS: Record<string, LayerChange['kind']> = { A: 'added', C: 'changed', D: 'deleted' };
 
@@ -10,13 +11,26 @@ const paths = z.array(z.string()).nullish();
 const PodmanDiff = z.object({ added: paths, changed: paths, deleted: paths });
 
 /**
- * Throws `FreezerError`: `cannotFreeze` for a name with a line break, which Docker's answer cannot hold; `cannotRun` when the engine
- * does not answer.
+ * Throws `FreezerError`: `cannotFreeze` for a name with a line break, which Docker's answer cannot hold, and for a path that is too
+ * long for the engine; `cannotRun` when that does not answer.
  */
 export async function layerChanges(
   engine: ContainerEngine,
   container: string,
   signal?: AbortSignal,
+): Promise<LayerChange[]> {
+  try {
+    return await askForChanges(engine, container, signal);
+  } catch (error) {
+    if (!(error instanceof EngineRefusal) || !/file name too long/i.test(error.words)) throw error;
+    throw pathTooLong(/\/merged(\/.*?):/.exec(error.words)?.[1] ?? error.words);
+  }
+}
+
+async function askForChanges(
+  engine: ContainerEngine,
+  container: string,
+  signal: AbortSignal | undefined,
 ): Promise<LayerChange[]> {
   if (engine.name === 'podman') {
     const diff = await engine.ask(PodmanDiff, ['diff', '--format', 'json', container], { signal });

@@ -98,11 +98,14 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** Without the hint at `--help` and the prefixes that say only who speaks. */
+/**
+ * Without the hint at `--help` and the prefixes that say only who speaks. Of many words, the beginning and the end: a reason stands
+ * behind the path that it is about.
+ */
 function lastWords(stderr: string): string {
   const lines = stderr.split('\n').filter((line) => line.trim() !== '' && !/--help/.test(line));
   return lines
     .join(' ')
     .replace(/^(docker: |Error: |Error response from daemon: )+/g, '')
-    .slice(0, 1000);
+    .replace(/^(.{500}).*(.{500})$/s, '$1…$2');
 }
