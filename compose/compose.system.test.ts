@@ -24,7 +24,7 @@ open('chain', 'w').write(chain)
 describe('the stack', () => {
   let stack: Stack;
   beforeAll(async () => {
-    stack = await Stack.open({ version: 'test-1', samples: ['numeric', 'pipeline'] });
+    stack = await Stack.open({ version: 'test-1', slots: 2, samples: ['numeric', 'pipeline'] });
   }, 600_000);
   afterAll(() => stack?.[Symbol.asyncDispose]());
 

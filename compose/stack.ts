@@ -21,6 +21,8 @@ export interface StackOptions {
   readonly version: string;
   /** The samples whose images are built as well. */
   readonly samples: readonly Sample[];
+  /** Jobs that each worker runs at once. */
+  readonly slots: number;
   /** Takes the lines that `docker compose build` writes. */
   readonly onBuildLine?: (line: string) => void;
   readonly signal?: AbortSignal;
@@ -45,6 +47,7 @@ export class Stack implements AsyncDisposable {
       FLOE_SECRETS: join(directory, 'secrets'),
       FLOE_DASHBOARD_BIND: '127.0.0.1:0',
       FLOE_NOTICE_SOURCE: 'none',
+      FLOE_SLOTS: String(options.slots),
       // A third of the default: the jobs of a worker that was killed go on soon.
       FLOE_LOCK_DURATION_MS: '10000',
       FLOE_STOP_MARGIN_MS: '2500',

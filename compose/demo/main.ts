@@ -26,7 +26,7 @@ async function demo(keep: boolean, signal: AbortSignal): Promise<Figures> {
   const story = new Story();
   story.say('the images are built, which takes some minutes the first time');
   await using all = new AsyncDisposableStack();
-  const stack = all.use(await Stack.open({ version: 'demo', samples: SAMPLES, signal }));
+  const stack = all.use(await Stack.open({ version: 'demo', samples: SAMPLES, slots: SAMPLES.length, signal }));
   const { floe } = stack;
   const { url, password } = await stack.dashboard();
   story.say(`Valkey, two workers and the dashboard are up: ${url}   password: ${password}`);

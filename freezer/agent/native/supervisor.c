@@ -89,7 +89,7 @@ static void read_user(struct user *user, char **arguments) {
 /* From here on the process and its children can gain nothing, though they still have what they have. */
 static void close_the_way_up(void) {
   for (int cap = 0; prctl(PR_CAPBSET_READ, cap) >= 0; cap++)
-    if (prctl(PR_CAPBSET_DROP, cap) != 0 && errno != EPERM) give_up("cannot empty the bounding set");
+    if (prctl(PR_CAPBSET_DROP, cap) != 0) give_up("cannot empty the bounding set");
   if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0) give_up("cannot clear ambient capabilities");
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) give_up("cannot set no_new_privs");
   int result = install_job_filter();
