@@ -130,6 +130,20 @@ describe.each(DEBIAN)('%s: a job in a container', (engine, kind) => {
     expect(before).toMatch(/7465787400616e64206d6f7265\nsparse\nstill here\n$/);
   });
 
+  test('that nests folders there more deeply than the engine can tell is not frozen, and runs on', async () => {
+    const nest = 'perl -e \'(mkdir "nested" and chdir "nested") or die $! for 1..600\'';
+    const script = `cd /root; ${nest}; cd /; echo ready; while [ ! -e /workspace/go ]; do sleep 0.02; done`;
+    const run = await stage().start(['sh', '-c', script]);
+    await untilLines(run, 1);
+    const freezing = run.freeze({ place: stage().place, epoch: 1, afterwards: 'stop' });
+    await expect(freezing).rejects.toMatchObject({
+      code: 'cannotFreeze',
+      message: expect.stringContaining('longer than'),
+    });
+    await writeFile(join(run.workspace, 'go'), '');
+    expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
+  });
+
   test('has the very same image after a move, also when its name means another by then', async () => {
     const image = stage().program([]).image ?? '';
     const name = `floe-test/renamed:${process.pid}`;
