@@ -4,6 +4,7 @@
  * left, and the kernel ends everything in there.
  */
 import { constants, cpus } from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { FreezerError } from '../errors.ts';
 import { type Agent, awaitAgent } from '../run/agentLink.ts';
@@ -17,10 +18,18 @@ export interface Launched {
   readonly programEnd: Promise<ProgramEnd>;
   /** Resolves when the container is gone and removed, with its last words. */
   readonly gone: Promise<string>;
+  renewLease(validForMs: number): void;
   kill(): void;
 }
 
+export interface LaunchOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** How long the agent of a container that runs may take to connect. Default one minute. */
+  readonly connectsWithinMs?: number;
+}
+
 const KILL_AFTER_MS = 2000;
+const KILLED = 128 + constants.signals.SIGKILL;
 /** How long the engine may take to tell of an end that is certain. */
 const SOON = { withinMs: 10_000 };
 const OUT_OF_MEMORY = 'The job used more memory than its limit, and the kernel killed it.';
@@ -28,11 +37,18 @@ const OUT_OF_MEMORY = 'The job used more memory than its limit, and the kernel k
 const State = z.object({ OOMKilled: z.boolean().default(false), ExitCode: z.int(), Error: z.string().default('') });
 
 /** Rejects with `FreezerError` when there is no container with an agent in it; nothing of it is left then. */
-export async function launch(engine: ContainerEngine, plan: ContainerPlan, signal?: AbortSignal): Promise<Launched> {
+export async function launch(
+  engine: ContainerEngine,
+  plan: ContainerPlan,
+  { signal, connectsWithinMs = 60_000 }: LaunchOptions = {},
+): Promise<Launched> {
   refuseTooManyCpus(plan.program);
   const end = Promise.withResolvers<ProgramEnd>();
   let exit: Promise<unknown> = Promise.resolve();
-  const ended = (programEnd: ProgramEnd) => end.resolve(withReason(agent, programEnd));
+  const memory = { isLimited: plan.program.resources?.memoryBytes !== undefined, hadKill: false };
+  const ended = (programEnd: ProgramEnd) => end.resolve(memory.isLimited ? withReason(agent, programEnd) : programEnd);
+  const launched = new AbortController();
+  const waitSignal = signal ? AbortSignal.any([signal, launched.signal]) : launched.signal;
   const agent: Agent = await awaitAgent(plan.folder.control, { ended }, () => {
     const made = engine.call(runArguments(engine.name, plan), { signal, withinMs: ANY_TIME });
     exit = made.then(() => engine.call(['wait', plan.name], { withinMs: ANY_TIME }));
@@ -40,13 +56,20 @@ export async function launch(engine: ContainerEngine, plan: ContainerPlan, signa
       async () => Promise.reject(cannotStart(await lastWords(engine, plan.name))),
       (error: unknown) => Promise.reject(explainRefusal(engine, plan.program, error)),
     );
-    return { failed };
-  }).catch(async (error: unknown) => {
-    await removeContainer(engine, plan.name);
-    throw error;
-  });
+    const silent = made.then(
+      () => silence(connectsWithinMs, waitSignal),
+      () => failed,
+    );
+    return { failed: Promise.race([failed, silent]) };
+  })
+    .catch(async (error: unknown) => {
+      await removeContainer(engine, plan.name);
+      throw signal?.aborted ? cancelled(error) : error;
+    })
+    .finally(() => launched.abort());
   const gone = untilGone(engine, plan, agent, exit).then(({ words, isOutOfMemory }) => {
-    if (isOutOfMemory) end.resolve({ kind: 'killed', signal: constants.signals.SIGKILL, reason: OUT_OF_MEMORY });
+    if (isOutOfMemory && memory.isLimited && !memory.hadKill)
+      end.resolve({ kind: 'killed', signal: constants.signals.SIGKILL, reason: OUT_OF_MEMORY });
     return words;
   });
   const kill = () => {
@@ -54,7 +77,22 @@ export async function launch(engine: ContainerEngine, plan: ContainerPlan, signa
     const timer = setTimeout(() => void engine.call(['kill', plan.name]).catch(ignoreRefusal), KILL_AFTER_MS);
     void gone.then(() => clearTimeout(timer));
   };
-  return { agent, programEnd: end.promise, gone, kill };
+  const renewLease = (validForMs: number) => {
+    agent.notify('renewLease', { validForMs });
+    if (memory.isLimited) void hasKilled(agent).then((killed) => (memory.hadKill ||= killed));
+  };
+  return { agent, programEnd: end.promise, gone, renewLease, kill };
+}
+
+/** Rejects when an agent that should have connected has not, and when it is no longer waited for. */
+async function silence(withinMs: number, signal: AbortSignal): Promise<never> {
+  await delay(withinMs, undefined, { signal });
+  const what = `The job's container has run for ${withinMs / 1000} s, and its agent has not answered.`;
+  throw new FreezerError('cannotRun', what, 'See whether this machine or its container engine is overloaded.');
+}
+
+function cancelled(cause: unknown): FreezerError {
+  return new FreezerError('cancelled', 'It was cancelled.', 'Nothing to do.', { cause });
 }
 
 /** An engine that does not answer ends nothing: then only the agent's leaving tells. */
@@ -70,11 +108,15 @@ async function untilGone(engine: ContainerEngine, plan: ContainerPlan, agent: Ag
   return { words, isOutOfMemory };
 }
 
+/**
+ * Whether the kernel killed the agent, and the container with it, for want of memory. The engine remembers a kill of anything in
+ * the container at any time: where the agent has told of one, it says nothing about the container's own end.
+ */
 async function wasOutOfMemory(engine: ContainerEngine, name: string): Promise<boolean> {
   try {
     await engine.call(['wait', name], SOON);
     const state = await engine.ask(State, ['inspect', '--format', '{{json .State}}', name], SOON);
-    return state.OOMKilled && state.ExitCode !== 0;
+    return state.OOMKilled && state.ExitCode === KILLED;
   } catch (error) {
     if (error instanceof EngineRefusal) return false; // the engine is away: `lost` is what remains to say
     throw error;
@@ -83,8 +125,13 @@ async function wasOutOfMemory(engine: ContainerEngine, name: string): Promise<bo
 
 async function withReason(agent: Agent, end: ProgramEnd): Promise<ProgramEnd> {
   if (end.kind !== 'killed' && !(end.kind === 'exited' && end.code !== 0)) return end;
+  return (await hasKilled(agent)) ? { ...end, reason: OUT_OF_MEMORY } : end;
+}
+
+/** Whether something in the container was killed for want of memory, as far as its agent can tell. */
+async function hasKilled(agent: Agent): Promise<boolean> {
   const { killed } = await agent.request('memoryEvents', {}).catch(() => ({ killed: false }));
-  return killed ? { ...end, reason: OUT_OF_MEMORY } : end;
+  return killed;
 }
 
 /** What the agent wrote last; empty when nobody can say. */

@@ -143,6 +143,17 @@ describe('a container that somebody', () => {
     await expectWhole(await stage().thaw(checkpoint, 2, VOLUME));
   });
 
+  test('kills is lost, and not out of memory, when one of its processes was before', async () => {
+    const script = `perl -e 'my $all = "x" x 400_000_000'; echo "that was too much"; sleep 1000`;
+    const spec = { resources: { memoryBytes: 32 * 2 ** 20 } };
+    const run = await stage().start(['sh', '-c', script], undefined, spec);
+    await untilLines(run, 1);
+    stage().renewNewest(600_000);
+    await freeze(stage(), run); // takes longer than the look at the memory that came before
+    await docker('kill', await containerOf(stage()));
+    expect(await run.ended).toMatchObject({ kind: 'lost' });
+  });
+
   test('pauses stands still, is not frozen, and goes on', async () => {
     const { run } = await startWithCheckpoint();
     const container = await containerOf(stage());

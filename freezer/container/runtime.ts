@@ -12,7 +12,7 @@ import { fetchCheckpoint } from '../run/fetchCheckpoint.ts';
 import { makeRunFolder, type RunFolder, sweepRunFolders } from '../run/folder.ts';
 import { orKill } from '../run/orKill.ts';
 import { removeFolder } from '../run/removeFolder.ts';
-import type { Program, ProgramEnd, Run, Runtime, StartOptions, ThawOptions } from '../runtime.ts';
+import type { Program, ProgramEnd, RenewLease, Run, Runtime, StartOptions, ThawOptions } from '../runtime.ts';
 import { readCriuVersion } from '../toolbox.ts';
 import { type Bundle, publishBundle } from './bundle.ts';
 import { layerChanges } from './changes.ts';
@@ -76,9 +76,9 @@ class ContainerRuntime implements Runtime {
       const places = volumePlaces(start.program, image);
       const named = { container: name, labels: site.labels };
       const volumes = await createVolumes(this.#engine, folder, named, places);
-      const { container, programEnd } = await this.#launch(site, start, image, { name, folder, volumes });
+      const { container, programEnd, renewLease } = await this.#launch(site, start, image, { name, folder, volumes });
       return orKill(container, start.signal, async () => {
-        start.attachLease((validForMs) => container.agent.notify('renewLease', { validForMs }));
+        start.attachLease(renewLease);
         await container.agent.request('isolateNetwork', {});
         await begin(container.agent, start.program, image, { folder, permissions: site.permissions });
         return new ContainerRun(container, programEnd, { stdout: 0, stderr: 0 });
@@ -92,9 +92,9 @@ class ContainerRuntime implements Runtime {
       const fetched = await fetchCheckpoint(folder, thaw, this.#options.toolboxDirectory);
       const image = await resolveImage(this.#engine, fetched.image ?? imageOf(thaw.program), thaw.signal);
       const volumes = thawedVolumes(folder, volumePlaces(thaw.program, image));
-      const { container, programEnd } = await this.#launch(site, thaw, image, { name, folder, volumes });
+      const { container, programEnd, renewLease } = await this.#launch(site, thaw, image, { name, folder, volumes });
       return orKill(container, thaw.signal, async () => {
-        thaw.attachLease((validForMs) => container.agent.notify('renewLease', { validForMs }));
+        thaw.attachLease(renewLease);
         thaw.onProgress?.({ step: 'restoring', doneBytes: 0, totalBytes: null });
         await container.agent.request('isolateNetwork', {});
         await resolveUser(container.agent, thaw.program, image, site.permissions);
@@ -144,7 +144,7 @@ class ContainerRuntime implements Runtime {
     { program, jobId, signal }: StartOptions | ThawOptions,
     image: Image,
     { name, folder, volumes }: { name: string; folder: RunFolder; volumes: readonly Mount[] },
-  ): Promise<{ container: Container; programEnd: Promise<ProgramEnd> }> {
+  ): Promise<{ container: Container; programEnd: Promise<ProgramEnd>; renewLease: RenewLease }> {
     const isRoot = /^(0|root)?(:|$)/.test(program.user ?? image.user);
     const launched = await launch(
       this.#engine,
@@ -155,7 +155,7 @@ class ContainerRuntime implements Runtime {
         capabilities: isRoot || !site.permissions.users ? CAPABILITIES : [...CAPABILITIES, CAPABILITY_FOR_USERS],
         securityOptions: site.permissions.securityOptions,
       },
-      signal,
+      { signal },
     );
     const { criuVersion, cpuFeatures } = site;
     const container: Container = {
@@ -168,7 +168,7 @@ class ContainerRuntime implements Runtime {
         await launched.agent.request('saveLayer', { changes: await layerChanges(this.#engine, name, signal) });
       },
     };
-    return { container, programEnd: launched.programEnd };
+    return { container, programEnd: launched.programEnd, renewLease: launched.renewLease };
   }
 
   /** Makes the run's folder, and removes it with what the engine has of the run when `work` fails. */
