@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 
 /**
  * Two layers. `unit` needs nothing but Node and is for daily use. `system` works on the real parts (CRIU, Redis, an S3
- * server, processes that get killed) and so runs its files one after the other: two cores are not shared by two freezes.
+ * server, container engines, processes that get killed). They wait for those for much of their time, so two files run at once.
  */
 export default defineConfig({
   test: {
@@ -20,7 +20,7 @@ export default defineConfig({
           name: 'system',
           sequence: { groupOrder: 1 },
           include: ['{compose,images,jobs,producers,dashboard,workers,freezer,store,test}/**/*.system.test.ts'],
-          fileParallelism: false,
+          maxWorkers: 2,
           testTimeout: 120_000,
           hookTimeout: 120_000,
         },

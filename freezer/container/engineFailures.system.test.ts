@@ -60,7 +60,7 @@ describe('an engine', () => {
     vi.unstubAllEnvs();
     await engine?.[Symbol.asyncDispose]();
   });
-  const stage = onStage(own);
+  const stage = onStage(own, { newMachines: true });
 
   async function startWithCheckpoint(): Promise<{ run: Run; checkpoint: string }> {
     const run = await stage().start(MEMORY, undefined, VOLUME);
@@ -125,7 +125,7 @@ describe('an engine', () => {
 });
 
 describe('a container that somebody', () => {
-  const stage = onStage(debian);
+  const stage = onStage(debian, { newMachines: true });
 
   async function startWithCheckpoint(): Promise<{ run: Run; checkpoint: string }> {
     const run = await stage().start(MEMORY, undefined, VOLUME);
@@ -183,7 +183,7 @@ describe('a container that somebody', () => {
 });
 
 describe("a full disk, which is the state folder's", () => {
-  const stage = onStage(debian);
+  const stage = onStage(debian, { newMachines: true });
 
   async function resizeState(size: string, options = ''): Promise<void> {
     const target = stage().stateDirectory('m0');

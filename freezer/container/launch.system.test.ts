@@ -15,7 +15,7 @@ import { CAPABILITIES, type ContainerPlan } from './runArguments.ts';
 import { debian } from './testing/kinds.ts';
 
 const engine = new ContainerEngine('docker');
-const stage = onStage(debian);
+const stage = onStage(debian, { newMachines: true });
 
 async function silentPlan(): Promise<ContainerPlan> {
   const image = await resolveImage(engine, await testImage(await requireEngine(), 'debian'));

@@ -5,7 +5,7 @@
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeAll, beforeEach, expect } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest';
 import { openStore } from '../../store/index.ts';
 import { type ProgramName, program } from '../../test/support/programs.ts';
 import { listCheckpoints } from '../checkpoint/catalogue.ts';
@@ -16,41 +16,51 @@ const LEASE_MS = 600_000;
 
 export type OpenRuntime = (stateDirectory: string) => Runtime;
 
+/** Making a machine ready takes a runtime longer than most tests take. */
+interface Machines {
+  /** Their state folders are in it. */
+  readonly directory: string;
+  readonly opened: Map<string, Runtime>;
+}
+
 export class Stage implements AsyncDisposable {
   readonly directory: string;
   readonly place: CheckpointPlace;
   readonly #open: OpenRuntime;
   /** What every program has, an image say. */
   readonly #common: Partial<Program>;
-  readonly #machines = new Map<string, Runtime>();
+  readonly #machines: Machines;
   readonly #runs: Run[] = [];
   #renewNewest: RenewLease = () => undefined;
 
-  private constructor(directory: string, open: OpenRuntime, common: Partial<Program>) {
+  private constructor(directory: string, machines: Machines, open: OpenRuntime, common: Partial<Program>) {
     this.directory = directory;
+    this.#machines = machines;
     this.#open = open;
     this.#common = common;
     this.place = { storeUrl: `file://${join(directory, 'store')}`, prefix: 'jobs/a/' };
   }
 
-  static async make(open: OpenRuntime, common: Partial<Program> = {}): Promise<Stage> {
-    return new Stage(await mkdtemp(join(tmpdir(), 'floe-runtime-')), open, common);
+  /** Without machines it has new ones of its own. */
+  static async make(open: OpenRuntime, common: Partial<Program> = {}, machines?: Machines): Promise<Stage> {
+    const directory = await mkdtemp(join(tmpdir(), 'floe-runtime-'));
+    return new Stage(directory, machines ?? { directory, opened: new Map() }, open, common);
   }
 
   /** Where the machine of that name keeps its runs. */
   stateDirectory(name: string): string {
-    return join(this.directory, name);
+    return join(this.#machines.directory, name);
   }
 
   machine(name: string): Runtime {
-    const machine = this.#machines.get(name) ?? this.#open(this.stateDirectory(name));
-    this.#machines.set(name, machine);
+    const machine = this.#machines.opened.get(name) ?? this.#open(this.stateDirectory(name));
+    this.#machines.opened.set(name, machine);
     return machine;
   }
 
   /** As a worker process that starts again finds it. */
   reopen(name: string): Runtime {
-    this.#machines.delete(name);
+    this.#machines.opened.delete(name);
     return this.machine(name);
   }
 
@@ -120,19 +130,25 @@ export interface Kind {
   readonly modes?: readonly string[];
 }
 
-/** A stage of its own for each test of the group that this is called in. */
-export function onStage(kind: Kind): () => Stage {
+/**
+ * A stage of its own for each test of the group that this is called in. The machines are the group's, unless `newMachines` says
+ * that each test shall have new ones.
+ */
+export function onStage(kind: Kind, { newMachines = false } = {}): () => Stage {
   let stage: Stage;
   let common: Partial<Program> = {};
+  let machines: Machines;
   beforeAll(async () => {
     common = (await kind.prepare?.()) ?? {};
+    machines = { directory: await mkdtemp(join(tmpdir(), 'floe-machines-')), opened: new Map() };
   });
   beforeEach(async () => {
-    stage = await Stage.make(kind.open, common);
+    stage = await Stage.make(kind.open, common, newMachines ? undefined : machines);
   });
   afterEach(async () => {
     await stage[Symbol.asyncDispose]();
   });
+  afterAll(() => rm(machines.directory, { recursive: true, force: true }));
   return () => stage;
 }
 

@@ -51,10 +51,11 @@ export function confinesTheJob(kind: Kind): void {
     });
 
     test('is gone with everything in it after a kill', async () => {
-      const run = await stage().start(['sh', '-c', 'setsid sleep 54321.1 & sleep 54321.1 & echo ready; wait']);
+      const sleep = `sleep 54321.${process.pid}`;
+      const run = await stage().start(['sh', '-c', `setsid ${sleep} & ${sleep} & echo ready; wait`]);
       await untilLines(run, 1);
       await run.kill();
-      expect((await execa('pgrep', ['-f', 'sleep 54321.1'], { reject: false })).stdout).toBe('');
+      expect((await execa('pgrep', ['-f', sleep], { reject: false })).stdout).toBe('');
     });
 
     test('a job that kills its whole process group, as shell scripts do, is not lost with it', async () => {
