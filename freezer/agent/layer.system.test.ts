@@ -208,7 +208,7 @@ unlink '/etc/debian_version' or die; run('rm', '-r', '/usr/share/doc'); unlink g
 # a folder deleted and made again, with one inside that looks like the image's own; and one that is empty now
 run('cp', '-a', '/etc/apt', '/tmp/apt'); run('rm', '-r', '/etc/apt'); run('cp', '-a', '/tmp/apt', '/etc/apt');
 unlink '/etc/apt/sources.list'; put('/etc/apt/mine', 'm');
-run('rm', '-r', '/var/cache/apt'); mkdir '/var/cache/apt' or die;
+run('rm', '-r', '/usr/share/base-files'); mkdir '/usr/share/base-files' or die;
 # kinds that change: folder to file, file to folder, link to folder, folder to link
 run('rm', '-r', '/usr/share/man'); put('/usr/share/man', 'a file now');
 unlink '/etc/issue' or die; mkdir '/etc/issue' or die; put('/etc/issue/in', 'i');

@@ -6,7 +6,7 @@ import { execa } from 'execa';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Run } from '../runtime.ts';
 import { onStage, output, untilLines } from '../testing/stage.ts';
-import { configured, configuredOnPodman, debian, debianOnPodman } from './testing/kinds.ts';
+import { bare, configured, configuredOnPodman, debian, debianOnPodman } from './testing/kinds.ts';
 
 const go = (run: Run, name = 'go') => writeFile(join(run.workspace, name), '');
 const lines = async (run: Run) => (await output(run)).trim().split('\n');
@@ -204,10 +204,6 @@ describe.each(DEBIAN)('%s: a job in a container', (engine, kind) => {
     const label = `label=floe.state=${stage().stateDirectory('m0')}`;
     expect((await execa(engine, ['ps', '--all', '--quiet', '--filter', label])).stdout).toBe('');
   });
-
-  test('without a command, in an image that has none either', async () => {
-    await expect(stage().start([])).rejects.toMatchObject({ code: 'unsupported' });
-  });
 });
 
 describe.each(DEBIAN)('%s: what a dead worker left with the engine', (engine, kind) => {
@@ -231,5 +227,13 @@ describe.each(DEBIAN)('%s: what a dead worker left with the engine', (engine, ki
     expect((await execa(engine, ['volume', 'ls', '--quiet', '--filter', `name=${left}`])).stdout).toBe('');
     mine.signal(constants.signals.SIGTERM);
     expect(await mine.ended).toEqual({ kind: 'killed', signal: constants.signals.SIGTERM });
+  });
+});
+
+describe('an image with one program and nothing said about it', () => {
+  const stage = onStage(bare);
+
+  test('needs a command', async () => {
+    await expect(stage().start([])).rejects.toMatchObject({ code: 'unsupported' });
   });
 });

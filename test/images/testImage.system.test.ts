@@ -42,7 +42,7 @@ describe.for(['docker', 'podman'] as const)('%s', (cli) => {
     expect(maps.stdout).toMatch(/^\/lib:\nld-musl-[^\n]*\.so\.1\nroot$/);
   });
 
-  test('a container gets its limits, capabilities and folders, and its changes and end can be seen', async () => {
+  test('a container gets its limits, capabilities and folders, and its changes can be seen', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'floe-test-'));
     const name = `floe-test-${randomUUID()}`;
     const docker = (...args: string[]) => execa(cli, args, { env: engine.env });
@@ -90,18 +90,6 @@ describe.for(['docker', 'podman'] as const)('%s', (cli) => {
       expect(changes).toEqual(expect.arrayContaining(['C /etc', 'A /etc/new', 'D /etc/debian_version']));
       const [container] = JSON.parse((await docker('inspect', name)).stdout);
       expect(container.State).toMatchObject({ ExitCode: 7, OOMKilled: false, Running: false });
-      const past = cli === 'docker' ? ['--until', '0s'] : ['--stream=false'];
-      const events = await docker(
-        'events',
-        '--filter',
-        `container=${name}`,
-        '--since',
-        '10m',
-        ...past,
-        '--format',
-        '{{.Status}}',
-      );
-      expect(events.stdout.split('\n')).toEqual(expect.arrayContaining(['start', cli === 'docker' ? 'die' : 'died']));
     } finally {
       await docker('rm', '--force', '--volumes', name);
       await rm(folder, { recursive: true, force: true });
