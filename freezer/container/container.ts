@@ -162,8 +162,9 @@ export async function removeLeftOvers(engine: ContainerEngine): Promise<void> {
   for (const name of engine.leftOver) await removeContainer(engine, name);
 }
 
+/** Docker says that a removal is in progress when another of this container is under way: a sweep of another worker may do it. */
 function ignoreGone(error: unknown): void {
-  if (!(error instanceof EngineRefusal) || !/no such container/i.test(error.words)) throw error;
+  if (!(error instanceof EngineRefusal) || !/no such container|already in progress/i.test(error.words)) throw error;
 }
 
 function ignoreRefusal(error: unknown): undefined {

@@ -7,6 +7,8 @@ import { type ContainerEngine, EngineRefusal } from './engine.ts';
 
 const STATE_LABEL = 'floe.state';
 const OWNER_LABEL = 'floe.owner';
+/** What engines say of what another removes or has removed. */
+const GONE = /no such (container|volume)|already in progress|volume is in use/i;
 
 /** For everything that this process makes for the state folder. */
 export async function labelsFor(stateDirectory: string): Promise<Record<string, string>> {
@@ -53,12 +55,12 @@ async function isOrphan(labels: z.output<typeof Labels>, stateDirectory: string)
   return state === stateDirectory ? !(await isOwnerAlive(labels[OWNER_LABEL])) : await isAbandoned(state);
 }
 
-/** Another worker that starts at the same time may be quicker. */
+/** Another worker that starts at the same time may be quicker, or in the middle of it: its container still holds the volume then. */
 async function unlessGone<T>(asked: Promise<T>): Promise<T | undefined> {
   try {
     return await asked;
   } catch (error) {
-    if (error instanceof EngineRefusal && /no such (container|volume)/i.test(error.message)) return undefined;
+    if (error instanceof EngineRefusal && GONE.test(error.message)) return undefined;
     throw error;
   }
 }
