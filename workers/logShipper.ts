@@ -2,7 +2,7 @@
  * Sends what a run writes to Redis as it is written, in order. The log files only grow, and are their own buffer: one chunk
  * of each stream is in memory at any time, however far Redis is behind.
  */
-import { type FSWatcher, watch } from 'node:fs';
+import { constants, type FSWatcher, watch } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import type { Redis } from 'ioredis';
 import type { Run } from '../freezer/runtime.ts';
@@ -44,7 +44,8 @@ export class LogShipper {
     stream: LogStream,
     lease: Lease,
   ): Promise<void> {
-    await using file = await open(run.logs[stream]);
+    // Its writer may be about to make it, and then finds it made.
+    await using file = await open(run.logs[stream], constants.O_RDONLY | constants.O_CREAT, 0o644);
     using changes = new Changes(run.logs[stream], AbortSignal.any([this.#finish.signal, lease.signal]));
     let offsetBytes = run.logStart[stream];
     while (!lease.signal.aborted) {
