@@ -25,7 +25,7 @@ describe('the stack', () => {
   let stack: Stack;
   beforeAll(async () => {
     stack = await Stack.open({ version: 'test-1', slots: 2, samples: ['numeric', 'pipeline'] });
-  }, 600_000);
+  }, 900_000);
   afterAll(() => stack?.[Symbol.asyncDispose]());
 
   it('has Valkey durable and closed, and a dashboard that wants its password', async () => {
