@@ -6,7 +6,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { access, mkdir } from 'node:fs/promises';
+import { access, chmod, mkdir } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { FreezerError } from '../errors.ts';
@@ -34,15 +34,16 @@ export async function endOf(child: ChildProcess): Promise<number | null> {
 /** To be called before the job, or anything that it wrote, is in the container. Throws `FreezerError` `cannotRun`. */
 export async function learnKernel(): Promise<void> {
   // A bare image may not have it.
-  await mkdir('/tmp', { mode: 0o1777 }).catch(ignoreExisting);
+  await mkdir('/tmp').then(
+    () => chmod('/tmp', 0o1777),
+    (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST') throw error;
+    },
+  );
   // What it says of this kernel does not count: `check` wants more than is needed here.
   await endOf(startCriu(['check']));
   await access(join(CRIU_KERNEL_FOLDER, 'k.dat')).catch((cause: unknown) => {
     const remedy = 'Use a kernel 5.11 or newer with CONFIG_CHECKPOINT_RESTORE.';
     throw new FreezerError('cannotRun', 'CRIU cannot find out what this kernel can do.', remedy, { cause });
   });
-}
-
-function ignoreExisting(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'EEXIST') throw error;
 }

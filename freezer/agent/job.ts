@@ -20,6 +20,7 @@ import type { ProgramEnd } from '../runtime.ts';
 import { toolbox } from '../toolbox.ts';
 import { endOf, startCriu } from './criu.ts';
 import { HOLD_OPTIONS, prepareHold, release } from './hold.ts';
+import { giveOutputsToJob } from './outputs.ts';
 import { PageListener } from './pageListener.ts';
 import { processTree, refuseUndumpable } from './processes.ts';
 import { runProgram } from './program.ts';
@@ -96,6 +97,7 @@ export class Job {
       if (code === null || MACHINE_AT_FAULT.test(log)) throw machineFailed(log);
       throw failure('restoreFailed', 'CRIU could not restore the job', log);
     }
+    await giveOutputsToJob(rootPid);
     await this.#watch(rootPid);
   }
 
@@ -170,6 +172,10 @@ async function readStatus(): Promise<ProgramEnd> {
   const [how, number] = text.trim().split(' ');
   if (how === 'exited') return { kind: 'exited', code: Number(number) };
   if (how === 'killed') return { kind: 'killed', signal: Number(number) };
+  // What kept the supervisor from its work it has said in the job's log.
+  const log = await readFile(join(places.logs, 'stderr'), 'utf8').catch(() => '');
+  const words = /(?:^|\n)floe: ([^\n]*)\n?$/.exec(log.slice(-1000))?.[1];
+  if (words) return { kind: 'lost', reason: `The job could not be set up: ${words}.` };
   return { kind: 'lost', reason: 'The job was killed from outside, most likely for lack of memory.' };
 }
 

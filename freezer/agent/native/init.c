@@ -30,9 +30,10 @@ static void note(int number) {
   if (number != SIGCHLD) wanted_signal = number;
 }
 
+/* Of a clock that goes on while the machine sleeps: others may have the job by then. */
 static int64_t now_ms(void) {
   struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
+  clock_gettime(CLOCK_BOOTTIME, &now);
   return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
 }
 

@@ -42,6 +42,7 @@
 
 enum { STATUS_UNWRITABLE = 125, SETUP_FAILED = 126, NOT_FOUND = 127 };
 enum { STATUS_FD = 3 };
+enum { KILLED_FIRST_BY = 500, OOM_SCORE_MAX = 1000 };
 enum { LOG_COUNT = 2, SPACE_LOOK_MS = 1000 };
 
 /* A log and the pipe that what belongs in it comes through. */
@@ -114,8 +115,12 @@ static void become(const struct user *user) {
  * job's, and not the agent, with which the whole container would end.
  */
 static void be_killed_first(void) {
-  int file = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-  if (file < 0 || write(file, "500", 3) != 3 || close(file) != 0) give_up("/proc/self/oom_score_adj");
+  char text[16] = "";
+  int file = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+  if (file < 0 || read(file, text, sizeof text - 1) < 0) give_up("/proc/self/oom_score_adj");
+  int score = atoi(text) + KILLED_FIRST_BY;
+  int length = snprintf(text, sizeof text, "%d", score < OOM_SCORE_MAX ? score : OOM_SCORE_MAX);
+  if (pwrite(file, text, length, 0) != length || close(file) != 0) give_up("/proc/self/oom_score_adj");
 }
 
 /* Without space the job waits, in this machine's container or, after a move, in another's. */
