@@ -312,6 +312,33 @@ describe('what moves', () => {
     expect(await readFile(seen, 'utf8')).toBe('');
   });
 
+  test('what cannot be copied back when the program has ended is kept, and so are its checkpoints', async () => {
+    const workspace = join(directory, 'workspace');
+    await mkdir(workspace);
+    const words = ['--workspace', workspace, '--'];
+    await freezeAt(new Start([...words, 'sh', '-c', 'echo 1; sleep 5; mkdir out; echo 42 > out/answer']), 1);
+    await writeFile(join(workspace, 'out'), 'in the way');
+    const last = await freezer(['start', ...words]);
+    expect(last).toMatchObject({ exitCode: 126, stderr: expect.stringMatching(/copied back.* kept in .*cp: /) });
+    // Starts sweep what dead ones have left behind.
+    expect((await freezer(['start', '--store', `file://${directory}/other`, 'true'])).exitCode).toBe(0);
+    const results = /kept in ([^ :]+): /.exec(last.stderr)?.[1] ?? '';
+    expect(await readFile(join(results, 'workspace/out/answer'), 'utf8')).toBe('42\n');
+    expect(await checkpoints()).toEqual(['00000001-000001.json']);
+  });
+
+  test('a Ctrl-C while files are copied back changes nothing', async () => {
+    const workspace = join(directory, 'workspace');
+    await mkdir(workspace);
+    // In the place of the machine's own: it lets the freeze that comes too late fail before it copies.
+    const cp = '#!/bin/sh\ncase "$*" in *--remove-destination*) kill -INT $PPID; sleep 1;; esac; exec /bin/cp "$@"\n';
+    await writeFile(join(directory, 'cp'), cp, { mode: 0o755 });
+    const words = ['--workspace', workspace, '--', 'sh', '-c', 'echo 42 > out'];
+    const start = await freezer(['start', ...words], { PATH: `${directory}:${process.env.PATH}` });
+    expect(start).toMatchObject({ exitCode: 0, stderr: expect.stringMatching(/Freezing\n$/) });
+    expect(await readFile(join(workspace, 'out'), 'utf8')).toBe('42\n');
+  });
+
   test('the environment goes along, but for the credentials', async () => {
     const { stdout } = await freezer(['start', '-e', 'C=3', '--', 'env'], { A: '1', AWS_SECRET_ACCESS_KEY: 'secret' });
     expect(stdout).toMatch(/^A=1$/m);

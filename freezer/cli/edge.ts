@@ -18,6 +18,7 @@ const BY_CODE: Record<CommandErrorCode, number> = {
   notRunning: EXIT.notFound,
   conflict: EXIT.conflict,
   interrupted: EXIT.interrupted,
+  notCopied: EXIT.machine,
 };
 
 /** Runs the command line. Resolves to the exit code; never rejects. */

@@ -47,6 +47,7 @@ Exit codes:
   122   nothing is running here, or there is no such thing
   123   cannot be done now: somebody else runs the program, or it holds what cannot be frozen
   125   the store cannot be reached, refuses, or what it holds is damaged
-  126   this machine cannot run, freeze or thaw programs
+  126   this machine cannot run, freeze or thaw programs; or what one has written could not be copied back (the message tells
+        where it is kept)
   130   interrupted by a second Ctrl-C, or before the program ran; checkpoints that were there still are
   Once the program has ended by itself, start ends as it did: its exit code, or 128 + signal.`;

@@ -100,7 +100,9 @@ async function start(command: string[], flags: StartFlags): Promise<void> {
   // Before anything is copied: what the program left running could put a link in the place of a file, and this process may read any.
   await run.kill();
   await relay.finish();
-  process.exitCode = await conclude(outcome, begun, session, { store, workspace, keep: flags.keep ?? false }, flags);
+  const { stateDirectory } = settings;
+  const rest = { store, workspace, stateDirectory, keep: flags.keep ?? false };
+  process.exitCode = await conclude(outcome, begun, session, rest, flags);
 }
 
 /** Says how it came out, and resolves to the exit code. */
@@ -108,7 +110,7 @@ async function conclude(
   outcome: Outcome,
   begun: Begun,
   session: Session,
-  rest: { store: Store; workspace: string | null; keep: boolean },
+  rest: { store: Store; workspace: string | null; stateDirectory: string; keep: boolean },
   { frozenExitCode }: StartFlags,
 ): Promise<number> {
   switch (outcome.kind) {
@@ -122,7 +124,7 @@ async function conclude(
     case 'ended': {
       if (outcome.end.kind === 'lost') throw new FreezerError('lost', outcome.end.reason, continuation(session));
       if (outcome.end.reason) say(outcome.end.reason);
-      await keepResults(begun.run, rest.workspace);
+      await keepResults(begun.run, rest.workspace, rest.stateDirectory);
       if (!rest.keep) await forget(rest.store, begun);
       return exitCodeOfProgram(outcome.end);
     }
@@ -218,6 +220,6 @@ class Progress {
 
 function sayFailure(error: unknown): void {
   const { code, message, remedy } = describeFailure(error);
-  if (code === 'ended' || code === 'cancelled' || code === 'conflict') return; // told by how the program ends
+  if (['ended', 'lost', 'cancelled', 'conflict'].includes(code)) return; // told by how the program ends
   say(`Not frozen, the program runs on: ${message} ${remedy}`.trim());
 }
