@@ -13,7 +13,7 @@ export interface RuntimesOptions {
   readonly names: readonly RuntimeName[] | 'auto';
   readonly stateDirectory: string;
   readonly toolboxDirectory: string;
-  /** For `auto`: why a runtime is not used. */
+  /** For `auto`, once something is found: why another runtime is not used. */
   readonly onAbsent?: (name: RuntimeName, why: FreezerError) => void;
 }
 
@@ -64,7 +64,7 @@ class Runtimes implements Runtime {
 
   /** Podman only where there is no Docker. Rejects with the first one's reason when there is nothing. */
   async #checkAll(names: readonly RuntimeName[] = RUNTIME_NAMES) {
-    const reasons: FreezerError[] = [];
+    const absent: [RuntimeName, FreezerError][] = [];
     let machine: Awaited<ReturnType<Runtime['check']>> | null = null;
     for (const name of names) {
       if (this.#found.some((runtime) => runtime.name === 'docker')) break;
@@ -72,11 +72,11 @@ class Runtimes implements Runtime {
         machine = await this.#checkEach([name]);
       } catch (error) {
         if (!(error instanceof FreezerError)) throw error;
-        reasons.push(error);
-        this.#options.onAbsent?.(name, error);
+        absent.push([name, error]);
       }
     }
-    if (machine === null && reasons[0]) throw reasons[0];
+    if (machine === null && absent[0]) throw absent[0][1];
+    for (const [name, why] of absent) this.#options.onAbsent?.(name, why);
     return machine;
   }
 
