@@ -19,8 +19,20 @@ export interface TestRedis extends AsyncDisposable {
 
 /** Starts a server with AOF on every write; `password`: what clients must give (default none). */
 export async function startRedis(options: { password?: string } = {}): Promise<TestRedis> {
+  return onFreePort(async (port) => {
+    const redis = await prepareRedis(port, options);
+    try {
+      await redis.start();
+      return redis;
+    } catch (error) {
+      await redis[Symbol.asyncDispose]();
+      throw error;
+    }
+  });
+}
+
+async function prepareRedis(port: number, options: { password?: string }): Promise<TestRedis> {
   const folder = await mkdtemp(join(tmpdir(), 'floe-test-redis-'));
-  const port = await freePort();
   const credentials = options.password ? `:${options.password}@` : '';
   const url = `redis://${credentials}127.0.0.1:${port}/0`;
   let server: ChildProcess | undefined;
@@ -35,7 +47,6 @@ export async function startRedis(options: { password?: string } = {}): Promise<T
     server.kill(signal);
     await ended;
   };
-  await start();
   return {
     url,
     port,
@@ -50,6 +61,17 @@ export async function startRedis(options: { password?: string } = {}): Promise<T
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** Starts a server on a free port; on another when somebody was quicker, of which its error says "address already in use". */
+export async function onFreePort<T>(start: (port: number) => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await start(await freePort());
+    } catch (error) {
+      if (!(error instanceof Error && /address already in use/i.test(error.message))) throw error;
+    }
+  }
 }
 
 /** A port that nothing listens on at the moment. */
@@ -78,7 +100,7 @@ function serverArguments(port: number, folder: string, password: string | undefi
   return Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
 }
 
-/** Waits for the first answer; a server that ends instead is an error that shows its log. */
+/** Waits for its first answer; a server that ends instead, as where another has its port, is an error that shows its log. */
 async function answers(url: string, server: ChildProcess, folder: string): Promise<void> {
   const client = new Redis(url, { maxRetriesPerRequest: null, retryStrategy: () => 50 });
   client.on('error', () => undefined); // refused until it listens
@@ -86,7 +108,8 @@ async function answers(url: string, server: ChildProcess, folder: string): Promi
     throw new Error(`redis-server ended: ${await readFile(join(folder, 'log'), 'utf8')}`);
   });
   try {
-    await Promise.race([client.ping(), ended]);
+    const words = await Promise.race([client.info('server'), ended]);
+    if (!words.includes(`process_id:${server.pid}\r\n`)) await ended;
   } finally {
     ended.catch(() => undefined); // it ends some day, and that is no longer of interest
     client.disconnect();
