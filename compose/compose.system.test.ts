@@ -4,6 +4,7 @@ import { glob, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { JobView } from '../producers/index.ts';
+import { requireEngine } from '../test/support/engine.ts';
 import { Stack } from './stack.ts';
 
 const WAIT = { timeout: 90_000, interval: 200 };
@@ -24,6 +25,7 @@ open('chain', 'w').write(chain)
 describe('the stack', () => {
   let stack: Stack;
   beforeAll(async () => {
+    await requireEngine();
     stack = await Stack.open({ version: 'test-1', slots: 2, samples: ['numeric', 'pipeline'] });
   }, 900_000);
   afterAll(() => stack?.[Symbol.asyncDispose]());
