@@ -2,6 +2,7 @@
 import { execa } from 'execa';
 import { FreezerError } from '../errors.ts';
 import { readCriuVersion, toolCommand } from '../toolbox.ts';
+import { whileMountsMove } from './steadyMounts.ts';
 
 const OLDEST_CRIU = [4, 0] as const;
 
@@ -18,7 +19,7 @@ export async function checkMachine(toolboxDirectory: string): Promise<void> {
     );
   }
   await checkBubblewrap();
-  await checkKernel(toolboxDirectory);
+  await whileMountsMove(() => checkKernel(toolboxDirectory));
 }
 
 async function checkBubblewrap(): Promise<void> {

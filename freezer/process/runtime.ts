@@ -18,6 +18,7 @@ import { readCriuVersion } from '../toolbox.ts';
 import { checkMachine } from './checkMachine.ts';
 import { RunGroup, sweepRunGroups } from './limits.ts';
 import { sandboxArguments } from './sandbox.ts';
+import { whileMountsMove } from './steadyMounts.ts';
 import { makeVolumes } from './volumes.ts';
 
 export interface ProcessRuntimeOptions {
@@ -50,8 +51,8 @@ export function openProcessRuntime(options: ProcessRuntimeOptions): Runtime {
       const criuVersion = (await readCriuVersion(options.toolboxDirectory)).join('.');
       return { criuVersion, cpuFeatures: await readCpuFeatures() };
     },
-    start: (start) => startRun(options, start),
-    thaw: (thaw) => thawRun(options, thaw),
+    start: (start) => whileMountsMove(() => startRun(options, start)),
+    thaw: (thaw) => whileMountsMove(() => thawRun(options, thaw)),
   };
 }
 
