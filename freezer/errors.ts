@@ -46,3 +46,8 @@ export class FreezerError extends Error {
     this.remedy = remedy;
   }
 }
+
+/** For work whose signal aborted, whatever it failed of then. */
+export function cancelled(cause: unknown): FreezerError {
+  return new FreezerError('cancelled', 'It was cancelled.', 'Nothing to do.', { cause });
+}

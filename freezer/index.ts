@@ -2,6 +2,7 @@
 export { listCheckpoints } from './checkpoint/catalogue.ts';
 export * from './errors.ts';
 export { openProcessRuntime } from './process/runtime.ts';
+export { LogFile } from './run/logFile.ts';
 export { holdStateFolder, sweepStateFolders } from './run/stateFolder.ts';
 export * from './runtime.ts';
 export { openRuntimes } from './runtimes.ts';

@@ -2,9 +2,8 @@
  * Sends what a run writes to Redis as it is written, in order. The log files only grow, and are their own buffer: one chunk
  * of each stream is in memory at any time, however far Redis is behind.
  */
-import { constants, type FSWatcher, watch } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
 import type { Redis } from 'ioredis';
+import { LogFile } from '../freezer/index.ts';
 import type { Run } from '../freezer/runtime.ts';
 import { appendLog, LOG_ENTRIES_KEPT, LOG_ENTRY_BYTES, type LogStream } from '../jobs/index.ts';
 import type { Lease } from './lease.ts';
@@ -44,67 +43,20 @@ export class LogShipper {
     stream: LogStream,
     lease: Lease,
   ): Promise<void> {
-    // Its writer may be about to make it, and then finds it made.
-    await using file = await open(run.logs[stream], constants.O_RDONLY | constants.O_CREAT, 0o644);
-    using changes = new Changes(run.logs[stream], AbortSignal.any([this.#finish.signal, lease.signal]));
+    const signal = AbortSignal.any([this.#finish.signal, lease.signal]);
+    await using log = await LogFile.open(run.logs[stream], signal);
     let offsetBytes = run.logStart[stream];
     while (!lease.signal.aborted) {
       const finishing = this.#finish.signal.aborted;
-      offsetBytes = Math.max(offsetBytes, (await file.stat()).size - MOST_BEHIND_BYTES);
-      const bytes = await readAt(file, offsetBytes);
+      offsetBytes = Math.max(offsetBytes, (await log.sizeBytes()) - MOST_BEHIND_BYTES);
+      const bytes = await log.readAt(offsetBytes, LOG_ENTRY_BYTES);
       if (bytes.length > 0) {
         const entry = { stream, offsetBytes, bytes };
         const owned = await lease.insist(() => appendLog(redis, id, epoch, entry)).catch(() => false); // lost
         if (!owned) return;
         offsetBytes += bytes.length;
       } else if (finishing) return;
-      else await changes.next();
+      else await log.changes();
     }
   }
-}
-
-/** How long a change that inotify does not tell (some network file systems, no watch left) stays unseen. */
-const LOOK_ANYWAY_MS = 1000;
-
-/** Waits for a file to change, without missing a change that comes between two waits. */
-class Changes implements Disposable {
-  readonly #watcher;
-  readonly #signal: AbortSignal;
-  #changed = Promise.withResolvers<void>();
-
-  constructor(path: string, signal: AbortSignal) {
-    this.#signal = signal;
-    const notify = () => this.#changed.resolve();
-    this.#watcher = watchIfPossible(path, notify);
-    signal.addEventListener('abort', notify, { once: true });
-  }
-
-  /** Resolves when the file has changed since the last call or may have, and when the signal has aborted. */
-  async next(): Promise<void> {
-    if (!this.#signal.aborted) {
-      const timer = setTimeout(() => this.#changed.resolve(), LOOK_ANYWAY_MS);
-      await this.#changed.promise;
-      clearTimeout(timer);
-    }
-    this.#changed = Promise.withResolvers();
-  }
-
-  [Symbol.dispose](): void {
-    this.#watcher?.close();
-  }
-}
-
-/** Null when inotify has no watch left (ENOSPC, EMFILE): then the look at every second is all there is. */
-function watchIfPossible(path: string, onChange: () => void): FSWatcher | null {
-  try {
-    return watch(path, onChange).on('error', onChange);
-  } catch {
-    return null;
-  }
-}
-
-async function readAt(file: FileHandle, offsetBytes: number): Promise<Buffer> {
-  const buffer = Buffer.allocUnsafe(LOG_ENTRY_BYTES);
-  const { bytesRead } = await file.read(buffer, 0, LOG_ENTRY_BYTES, offsetBytes);
-  return buffer.subarray(0, bytesRead);
 }

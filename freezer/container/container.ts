@@ -6,7 +6,7 @@
 import { constants, cpus } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
-import { FreezerError } from '../errors.ts';
+import { cancelled, FreezerError } from '../errors.ts';
 import { type Agent, awaitAgent } from '../run/agentLink.ts';
 import type { Program, ProgramEnd } from '../runtime.ts';
 import { ANY_TIME, type ContainerEngine, EngineRefusal } from './engine.ts';
@@ -89,10 +89,6 @@ async function silence(withinMs: number, signal: AbortSignal): Promise<never> {
   await delay(withinMs, undefined, { signal });
   const what = `The job's container has run for ${withinMs / 1000} s, and its agent has not answered.`;
   throw new FreezerError('cannotRun', what, 'See whether this machine or its container engine is overloaded.');
-}
-
-function cancelled(cause: unknown): FreezerError {
-  return new FreezerError('cancelled', 'It was cancelled.', 'Nothing to do.', { cause });
 }
 
 /** An engine that does not answer ends nothing: then only the agent's leaving tells. */

@@ -1,7 +1,7 @@
 /** Starts an engine process and talks to it. Disposing ends it, whatever it is doing. */
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { FreezerError } from '../errors.ts';
+import { cancelled } from '../errors.ts';
 import { channelTransport, Peer } from '../rpc.ts';
 import type { StepProgress } from '../runtime.ts';
 import { siblingModule } from '../siblingModule.ts';
@@ -43,7 +43,7 @@ export class Engine implements AsyncDisposable {
   /** The error to report: `cancelled` when that is why the engine is gone. */
   explain(error: unknown): unknown {
     if (!this.#signal?.aborted) return error;
-    return new FreezerError('cancelled', 'It was cancelled.', 'Nothing to do.', { cause: error });
+    return cancelled(error);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,4 +1,4 @@
-import { FreezerError } from '../errors.ts';
+import { cancelled } from '../errors.ts';
 import type { Container } from './containerRun.ts';
 
 /** Ends the container when the work fails or is no longer wanted, and rejects once it is gone. */
@@ -17,9 +17,7 @@ export async function orKill<T>(
   } catch (error) {
     kill();
     await container.gone;
-    throw signal?.aborted
-      ? new FreezerError('cancelled', 'It was cancelled.', 'Nothing to do.', { cause: error })
-      : error;
+    throw signal?.aborted ? cancelled(error) : error;
   } finally {
     signal?.removeEventListener('abort', kill);
   }
