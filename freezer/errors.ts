@@ -9,6 +9,7 @@
  * - `storeFailed`: the checkpoint could not be written or read; `cause` is a `StoreError`.
  * - `diskFull`: the worker's own disk has no room for the job's files or images.
  * - `notFound`, `corrupt`, `wrongVersion`: a checkpoint that is not there, does not verify, or is of another format.
+ * - `wrongKey`: the checkpoint is encrypted, and the keys given here do not open it or cannot be used; the checkpoint is as it was.
  * - `cpuMismatch`: this CPU lacks features that the frozen program may use.
  * - `ended`: the job ended by itself before it could be frozen.
  * - `cancelled`: the caller's signal aborted.
@@ -28,6 +29,7 @@ export type FreezerErrorCode =
   | 'notFound'
   | 'corrupt'
   | 'wrongVersion'
+  | 'wrongKey'
   | 'cpuMismatch'
   | 'ended'
   | 'failed'

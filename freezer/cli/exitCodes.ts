@@ -27,6 +27,7 @@ const BY_CODE: Record<FreezerErrorCode, number> = {
   imageNotFound: EXIT.usage,
   corrupt: EXIT.store,
   wrongVersion: EXIT.conflict,
+  wrongKey: EXIT.machine,
   cpuMismatch: EXIT.machine,
   ended: EXIT.conflict,
   failed: EXIT.internal,
