@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * The `floe` command: the producers' commands, and the two daemons. Those are imported when asked for, so that
+ * The `floe` command: the producers' commands, the two daemons, and `doctor`. The latter are imported when asked for, so that
  * submitting a job loads neither the checkpoint engine nor a web server.
  */
 import type { Command } from 'commander';
@@ -13,6 +13,7 @@ import {
   runAtEdge,
   withFloe,
 } from '../producers/cli.ts';
+import { addDoctor } from './doctor.ts';
 
 function addWorker(program: Command): void {
   const command = program
@@ -68,4 +69,5 @@ interface DashboardFlags extends CommonOptions {
 const program = createProgram();
 addWorker(program);
 addDashboard(program);
+addDoctor(program);
 process.exitCode = await runAtEdge(process.argv.slice(2), () => program.parseAsync());

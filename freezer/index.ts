@@ -1,5 +1,7 @@
 /** The checkpoint engine: freezes programs into a store and thaws them from there. Knows no queue. */
 export { listCheckpoints } from './checkpoint/catalogue.ts';
+export type { Finding } from './doctor/finding.ts';
+export { examineMachine } from './doctor/machine.ts';
 export * from './errors.ts';
 export { openProcessRuntime } from './process/runtime.ts';
 export { LogFile } from './run/logFile.ts';

@@ -1,7 +1,5 @@
 /** The toolbox: a self-contained folder with CRIU, Node, a few GNU tools, their libraries and loader, an init, and Floe's own programs. */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { FreezerError } from './errors.ts';
 
 /** Where the toolbox is seen inside every container. */
 export const TOOLBOX_IN_CONTAINER = '/floe/toolbox';
@@ -28,15 +26,4 @@ export type Tool = 'criu' | 'node' | 'tar' | 'cp' | 'rm' | 'getfattr' | 'setfatt
 export function toolCommand(tool: Tool, directory = TOOLBOX_IN_CONTAINER): [string, ...string[]] {
   const lib = join(directory, 'lib');
   return [join(lib, 'ld.so'), '--inhibit-cache', '--library-path', lib, join(directory, 'bin', tool)];
-}
-
-/** CRIU's version, `[major, minor, patch]`. Throws `FreezerError` `cannotRun` when there is no toolbox. */
-export async function readCriuVersion(directory: string): Promise<[number, number, number]> {
-  const remedy = 'Run `scripts/setup/main run` as root, or set FLOE_TOOLBOX to where the toolbox is.';
-  const text = await readFile(join(directory, 'criu-version'), 'utf8').catch((cause: unknown) => {
-    throw new FreezerError('cannotRun', `There is no CRIU toolbox in ${directory}.`, remedy, { cause });
-  });
-  const match = /^Version: (\d+)\.(\d+)(?:\.(\d+))?/m.exec(text);
-  if (!match) throw new FreezerError('cannotRun', `The toolbox in ${directory} names no CRIU version.`, remedy);
-  return [Number(match[1]), Number(match[2]), Number(match[3] ?? 0)];
 }

@@ -5,6 +5,7 @@ export * from './errors.ts';
 export * from './events.ts';
 export * from './explain.ts';
 export * from './fleet.ts';
+export * from './inspectRedis.ts';
 export * from './list.ts';
 export * from './log.ts';
 export * from './names.ts';

@@ -3,6 +3,7 @@ import { basename } from 'node:path';
 import { execa } from 'execa';
 import { readCpuFeatures } from '../cpu.ts';
 import { obstacles } from '../criu/obstacles.ts';
+import { readCriuVersion } from '../criu/version.ts';
 import { FreezerError } from '../errors.ts';
 import type { Agent } from '../run/agentLink.ts';
 import { type Container, ContainerRun } from '../run/containerRun.ts';
@@ -13,7 +14,6 @@ import { makeRunFolder, type RunFolder, sweepRunFolders } from '../run/folder.ts
 import { orKill } from '../run/orKill.ts';
 import { removeFolder } from '../run/removeFolder.ts';
 import type { Program, ProgramEnd, RenewLease, Run, Runtime, StartOptions, ThawOptions } from '../runtime.ts';
-import { readCriuVersion } from '../toolbox.ts';
 import { type Bundle, publishBundle } from './bundle.ts';
 import { layerChanges } from './changes.ts';
 import { launch, removeContainer, removeLeftOvers } from './container.ts';

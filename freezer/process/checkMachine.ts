@@ -1,10 +1,11 @@
 /** Whether this machine can freeze and thaw at all, said before the first job is taken. */
 import { execa } from 'execa';
+import { readCriuVersion } from '../criu/version.ts';
 import { FreezerError } from '../errors.ts';
-import { readCriuVersion, toolCommand } from '../toolbox.ts';
+import { toolCommand } from '../toolbox.ts';
 import { whileMountsMove } from './steadyMounts.ts';
 
-const OLDEST_CRIU = [4, 0] as const;
+export const OLDEST_CRIU = [4, 0] as const;
 
 /** Throws `FreezerError` `cannotRun` with what is missing and what to do about it. */
 export async function checkMachine(toolboxDirectory: string): Promise<void> {
@@ -19,7 +20,7 @@ export async function checkMachine(toolboxDirectory: string): Promise<void> {
     );
   }
   await checkBubblewrap();
-  await whileMountsMove(() => checkKernel(toolboxDirectory));
+  await whileMountsMove(() => checkCriu(toolboxDirectory));
 }
 
 async function checkBubblewrap(): Promise<void> {
@@ -29,8 +30,11 @@ async function checkBubblewrap(): Promise<void> {
   throw cannotRun(what, 'Install the package bubblewrap.');
 }
 
-/** In a sandbox such as jobs have: in a container /proc/sys is read-only, and only a /proc of its own is not. */
-async function checkKernel(toolboxDirectory: string): Promise<void> {
+/**
+ * `criu check`, in a sandbox such as jobs have: in a container /proc/sys is read-only, and only a /proc of its own is not.
+ * Throws `FreezerError` `cannotRun` with CRIU's own words.
+ */
+export async function checkCriu(toolboxDirectory: string): Promise<void> {
   const args = [
     ...['--unshare-pid', '--cap-add', 'ALL', '--ro-bind', '/', '/', '--dev', '/dev', '--proc', '/proc'],
     // CRIU tries things out in /tmp, and that may be where the toolbox is.

@@ -5,6 +5,7 @@ import { execa } from 'execa';
 import { processTree } from '../agent/processes.ts';
 import { places } from '../agent/protocol.ts';
 import { readCpuFeatures } from '../cpu.ts';
+import { readCriuVersion } from '../criu/version.ts';
 import { FreezerError } from '../errors.ts';
 import { awaitAgent } from '../run/agentLink.ts';
 import { type Container, ContainerRun } from '../run/containerRun.ts';
@@ -14,7 +15,6 @@ import { makeMovingFolders, makeRunFolder, type RunFolder, sweepRunFolders } fro
 import { orKill } from '../run/orKill.ts';
 import { removeFolder } from '../run/removeFolder.ts';
 import type { Program, ProgramEnd, Run, Runtime, StartOptions, ThawOptions } from '../runtime.ts';
-import { readCriuVersion } from '../toolbox.ts';
 import { checkMachine } from './checkMachine.ts';
 import { RunGroup, sweepRunGroups } from './limits.ts';
 import { sandboxArguments } from './sandbox.ts';

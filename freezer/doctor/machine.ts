@@ -1,0 +1,24 @@
+/** All that this machine needs to run jobs and to freeze them. */
+import { checkCapabilities } from './capabilities.ts';
+import { type MachineFinding, orFailure } from './finding.ts';
+import { checkConfinement, checkControlGroups, checkRoom } from './host.ts';
+import { checkKernel } from './kernel.ts';
+import { checkRuntimes, type RuntimesToCheck } from './runtimes.ts';
+import { checkCriuOnKernel, checkCriuVersion, checkToolbox } from './toolbox.ts';
+
+/** Never rejects: what cannot be looked at is a finding. */
+export async function examineMachine(options: RuntimesToCheck): Promise<readonly MachineFinding[]> {
+  const { stateDirectory, toolboxDirectory } = options;
+  const findings = [
+    await orFailure('kernel', checkKernel),
+    await orFailure('capabilities', checkCapabilities),
+    await orFailure('confinement', checkConfinement),
+    await orFailure('control groups', checkControlGroups),
+    await orFailure('toolbox', () => checkToolbox(toolboxDirectory)),
+    await orFailure('CRIU', () => checkCriuVersion(toolboxDirectory)),
+    await orFailure('criu check', () => checkCriuOnKernel(toolboxDirectory)),
+    await orFailure('runtimes', () => checkRuntimes(options)),
+    await orFailure('room', () => checkRoom(stateDirectory)),
+  ];
+  return findings.flat();
+}
