@@ -8,7 +8,7 @@ import { makeFiles } from './makeFiles.ts';
 
 const attributes = { mode: 0o4777, uid: 0, gid: 0, modifiedAtMs: 0 };
 const folder = (path: string): FileEntry => ({ type: 'directory', path, ...attributes });
-const file = (path: string): FileEntry => ({ type: 'file', path, sizeBytes: 0, chunks: [], ...attributes });
+const file = (path: string): FileEntry => ({ type: 'file', path, sizeBytes: 0, pieces: [], ...attributes });
 const symlink = (path: string): FileEntry => ({ type: 'symlink', path, target: '/etc', ...attributes });
 
 describe('a list of files that could reach out of its folder is refused', () => {
@@ -37,7 +37,7 @@ describe('a list of files that could reach out of its folder is refused', () => 
 
 describe('an index is refused that has', () => {
   const holding = (entry: object) =>
-    Index.safeParse({ packs: [], chunks: [], memory: [], images: [], files: [{ ...file('w'), ...entry }] }).success;
+    Index.safeParse({ chunks: [], memory: [], images: [], files: [{ ...file('w'), ...entry }] }).success;
 
   test.each([
     ['a path out of the folder', { path: '../w' }],
