@@ -2,6 +2,7 @@
 import { FreezerError } from '../errors.ts';
 import type { DataRange } from './dataRanges.ts';
 import type { Chunk, Piece } from './format.ts';
+import { partOf } from './pieces.ts';
 
 /** A file that exists and is all holes, and the content that belongs into it. */
 export interface Destination {
@@ -107,24 +108,15 @@ function* lay(destination: Destination, file: number, chunks: readonly Chunk[]):
     for (let fileOffset = begin; fileOffset < end; ) {
       const { value } = pieces.next();
       if (value === undefined) throw corrupt(`content of ${path} is missing`);
-      const [chunk, contentOffset, sizeBytes] = wholePiece(value, chunks);
+      const part = partOf(value, chunks);
+      if (!part) throw corrupt(`content of ${path} is not in the index`);
+      const { chunk, offset: contentOffset, sizeBytes } = part;
       if (fileOffset + sizeBytes > end) throw corrupt(`content of ${path} is not where the file has data`);
-      if (chunk >= 0) yield { chunk, file, fileOffset, contentOffset, sizeBytes };
+      if (chunk !== null) yield { chunk, file, fileOffset, contentOffset, sizeBytes };
       fileOffset += sizeBytes;
     }
   }
   if (!pieces.next().done) throw corrupt(`${path} has more content than its size`);
-}
-
-/** A piece in its long form. */
-function wholePiece(piece: Piece, chunks: readonly Chunk[]): readonly [chunk: number, offset: number, bytes: number] {
-  const number = typeof piece === 'number' ? piece : piece[0];
-  if (typeof piece !== 'number' && number < 0) return piece;
-  const contentBytes = chunks[number]?.[4];
-  if (contentBytes === undefined) throw corrupt(`chunk ${number} is not in the index`);
-  if (typeof piece === 'number') return [number, 0, contentBytes];
-  if (piece[1] + piece[2] > contentBytes) throw corrupt(`chunk ${number} is smaller than what is wanted of it`);
-  return piece;
 }
 
 function corrupt(what: string): FreezerError {
