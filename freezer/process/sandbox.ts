@@ -65,7 +65,7 @@ function hiddenFromTheJob(): string[] {
 }
 
 /** The machine's top-level folders, read-only, and its links such as /bin as links. */
-async function hostFolders(): Promise<string[]> {
+export async function hostFolders(): Promise<string[]> {
   const entries = await readdir('/', { withFileTypes: true });
   const seen = entries.filter(({ name }) => !OWN.has(name));
   const args = await Promise.all(
