@@ -39,6 +39,8 @@ export interface CheckpointPlace {
   readonly storeUrl: string;
   /** Ends with `/`. */
   readonly prefix: string;
+  /** Master keys as texts, see encryption/keyRing.ts; the first is current. Absent: what is written is not encrypted. */
+  readonly encryptionKeys?: readonly string[] | undefined;
 }
 
 /** A committed checkpoint. Ids are `<epoch>-<sequence>`, padded: their order is the order in which they were taken. */
@@ -70,6 +72,8 @@ export interface FreezeOptions {
   readonly epoch: number;
   /** `stop`: the program is killed once the checkpoint is committed. `continue`: it goes on as soon as it has been read. */
   readonly afterwards: 'stop' | 'continue';
+  /** Most of the job's content that waits in this machine's memory to be compressed. More shortens the standstill. Default 256 MiB. */
+  readonly bufferBytes?: number | undefined;
   /** Aborting before the commit lets the program run on, and leaves no checkpoint. */
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: StepProgress) => void;

@@ -1,194 +1,255 @@
 /**
- * From content to packs in the store: content is cut into chunks, batches of chunks go to the compressor threads, what
- * comes back is packed, and full packs are sent, several at a time.
+ * From content to packs in the store. What comes in is hashed first; what the base or this checkpoint has already is
+ * referred to; only the rest is compressed, packed and sent. Hashing and compressing is done in threads, the deciding here.
  *
- * Every stage is bounded, and a writer that runs ahead of the slowest stage waits: `ready()` resolves when there is room.
- * Chunks come back out of order; an index is given out when a chunk is cut, so order does not matter to the caller.
+ *   content ──► hashed ──► known: referred to
+ *                     └──► new: compressed ──► packed ──► sent
+ *
+ * Memory is bounded by the slabs that content lies in: they come free when their content is known or compressed, and nothing
+ * is compressed while as many packs as may be are on their way. A writer that runs ahead waits for `ready`.
  */
-import pLimit from 'p-limit';
-import type { Store } from '../../store/store.ts';
 import { FreezerError } from '../errors.ts';
-import { storeFailed } from './catalogue.ts';
-import type { PackAnswer } from './compressor.ts';
+import type { Base } from './base.ts';
+import { chunkId, HASH_BYTES } from './blocks.ts';
+import type { ChunkKeys, Content } from './compressor.ts';
 import type { Compressors } from './compressors.ts';
-import { CHUNK_BYTES, checkpointKeys, type Index } from './format.ts';
+import type { Chunk, Manifest } from './format.ts';
+import { PackWriter, type PackWriterOptions } from './packWriter.ts';
+import { Slabs } from './slabs.ts';
 
-/** Content per message to a thread: large enough to make messages cheap, small enough to share work evenly. */
-const BATCH_BYTES = 8 * CHUNK_BYTES;
-/** A pack is sent once it holds this much. */
-const PACK_BYTES = 16 * 2 ** 20;
-const PACKS_IN_FLIGHT = 4;
-/** Most content that waits for a compressor thread, by default. */
-const BUFFER_BYTES = 128 * 2 ** 20;
+/** Content in one message to a thread: large enough to make messages cheap, small enough to share work evenly. */
+const BATCH = { sizeBytes: 2 * 2 ** 20, contents: 512 };
+/** Most content that waits to be hashed or compressed, by default. */
+const BUFFER_BYTES = 256 * 2 ** 20;
 
-type StoredChunk = Index['chunks'][number];
-
-export interface ChunkWriterOptions {
-  readonly store: Store;
-  readonly prefix: string;
-  /** Names the packs. */
-  readonly checkpointId: string;
+export interface ChunkWriterOptions extends Omit<PackWriterOptions, 'onChange'> {
   readonly compressors: Compressors;
-  readonly signal: AbortSignal;
-  readonly bufferBytes?: number;
+  readonly base: Base | null;
+  readonly keys: ChunkKeys | null;
+  readonly bufferBytes?: number | undefined;
   /** Called as packs become durable. */
   readonly onSent?: (sentBytes: number) => void;
 }
 
-export class ChunkWriter {
-  readonly chunks: StoredChunk[] = [];
-  readonly packs: Index['packs'] = [];
-  /** Bytes that went to the store. */
-  sentBytes = 0;
+/** Called with the hashes of the content's blocks; null when it is all zeros. Until it returns the content stays as it is. */
+type OnHashed = (hashes: Uint8Array | null) => void;
+type Hashing = { content: Content; onHashed: OnHashed };
+type Packing = { number: number; id: string; content: Content };
 
+export class ChunkWriter {
+  /** Where content is read into. */
+  readonly slabs: Slabs;
   readonly #options: ChunkWriterOptions;
-  readonly #limit = pLimit(PACKS_IN_FLIGHT);
-  readonly #mostBatches: number;
-  readonly #spare: Uint8Array[] = [];
-  /** Where a content is already, by its hash. */
-  readonly #known = new Map<string, StoredChunk>();
-  #batch: Uint8Array;
-  #batchFill = 0;
-  #sizes: number[] = [];
-  #firstOfBatch = 0;
-  #cut = 0;
-  #batchesUnderWay = 0;
-  #pack: Uint8Array[] = [];
-  #packFill = 0;
-  #packNumber = 0;
+  readonly #packs: PackWriter;
+  readonly #basePacks: number[] = [];
+  readonly #basePackPositions = new Map<number, number>();
+  /** Packs of the base have negative numbers here: -1 is the first of `#basePacks`. */
+  readonly #chunks: (Chunk | undefined)[] = [];
+  /** Chunks of this checkpoint, by id; those that are the base's, by their number there. */
+  readonly #own = new Map<string, number>();
+  readonly #fromBase = new Map<number, number>();
+  #toHash: Hashing[] = [];
+  #toHashBytes = 0;
+  #toPack: Packing[] = [];
+  #underWay = 0;
+  #hashing = 0;
+  #packing = 0;
   #failure: unknown;
   #waiters: (() => void)[] = [];
-  readonly #sending = new Set<Promise<void>>();
 
   constructor(options: ChunkWriterOptions) {
     this.#options = options;
-    this.#mostBatches = Math.max(2, Math.floor((options.bufferBytes ?? BUFFER_BYTES) / BATCH_BYTES));
-    this.#batch = new Uint8Array(BATCH_BYTES);
-    options.signal.addEventListener('abort', () => this.#signalChange(), { once: true });
+    const onChange = () => this.#change();
+    this.slabs = new Slabs(options.bufferBytes ?? BUFFER_BYTES, onChange);
+    this.#packs = new PackWriter({ ...options, onChange: () => this.#packSent() });
   }
 
-  /** Whether the caller should ask `ready()` before it adds more: there is no room, or no use in it. */
+  /** Whether the caller should ask `ready()` before it reads more: there is no room, or no use in it. */
   get isFull(): boolean {
-    return this.#hasFailed || this.#isOverfull;
+    return this.slabs.isFull || this.#failure !== undefined;
   }
 
-  get #isOverfull(): boolean {
-    return this.#batchesUnderWay + this.#limit.pendingCount * (PACK_BYTES / BATCH_BYTES) >= this.#mostBatches;
+  /** Bytes that are durable. */
+  get sentBytes(): number {
+    return this.#packs.sentBytes;
   }
 
   /** Resolves when there is room; rejects when writing has failed. */
   async ready(): Promise<void> {
-    while (this.#isOverfull && !this.#hasFailed) await this.#change();
-    this.#rethrow();
+    while (this.slabs.isFull && this.#failure === undefined) {
+      this.#flushHashing();
+      await this.#changed();
+    }
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
-  /** Begins a chunk and gives its index. */
-  beginChunk(): number {
-    if (this.#batchFill + CHUNK_BYTES > BATCH_BYTES) this.#sendBatch();
-    this.#sizes.push(0);
-    return this.#cut++;
+  /** Hashes content that lies in the slabs. */
+  hash(content: Content, onHashed: OnHashed): void {
+    for (const part of content) {
+      this.slabs.hold(part);
+      this.#toHashBytes += part.length;
+    }
+    this.#toHash.push({ content, onHashed });
+    if (this.#toHashBytes >= BATCH.sizeBytes || this.#toHash.length >= BATCH.contents) this.#flushHashing();
   }
 
-  /** Copies bytes to the end of the chunk begun last, which holds at most `CHUNK_BYTES`. */
-  append(bytes: Uint8Array): void {
-    const last = this.#sizes.length - 1;
-    this.#batch.set(bytes, this.#batchFill);
-    this.#batchFill += bytes.length;
-    this.#sizes[last] = (this.#sizes[last] ?? 0) + bytes.length;
+  /** The number of the chunk with this content, of at most `CHUNK_BYTES`; it is sent if nobody has it yet. */
+  store(content: Content, hashes: Uint8Array): number {
+    const id = chunkId(hashes, this.#options.keys?.identity ?? null);
+    const inBase = this.#options.base?.find(id);
+    const known = this.#own.get(id) ?? (inBase === undefined ? undefined : this.reuse(inBase));
+    if (known !== undefined) return known;
+    const number = this.reserve();
+    this.#own.set(id, number);
+    this.#pack(number, id, content);
+    return number;
   }
 
-  /** Resolves when all that was added is durable. */
-  async finish(): Promise<void> {
-    if (this.#sizes.length > 0) this.#sendBatch();
-    while (this.#batchesUnderWay > 0 && !this.#hasFailed) await this.#change();
-    this.#rethrow();
-    this.#sendPack();
-    await Promise.all(this.#sending);
-    this.#rethrow();
+  /** The number of a chunk that is still being put together; `storeReserved` must follow. */
+  reserve(): number {
+    return this.#chunks.push(undefined) - 1;
   }
 
-  #sendBatch(): void {
-    const sizes = this.#sizes;
-    const first = this.#firstOfBatch;
-    const bytes = this.#batch;
-    this.#batch = this.#spare.pop() ?? new Uint8Array(BATCH_BYTES);
-    this.#batchFill = 0;
-    this.#sizes = [];
-    this.#firstOfBatch = this.#cut;
-    if (sizes.length === 0) return;
-    this.#batchesUnderWay++;
-    this.#options.compressors.pack(bytes, sizes).then(
-      (answer) => this.#store(first, answer),
+  storeReserved(number: number, content: Content, hashes: Uint8Array): void {
+    this.#pack(number, chunkId(hashes, this.#options.keys?.identity ?? null), content);
+  }
+
+  #pack(number: number, id: string, content: Content): void {
+    for (const part of content) this.slabs.hold(part);
+    this.#toPack.push({ number, id, content });
+  }
+
+  /** The number here of a chunk of the base's. */
+  reuse(baseChunk: number): number {
+    const known = this.#fromBase.get(baseChunk);
+    if (known !== undefined) return known;
+    const { base } = this.#options;
+    if (!base) throw new Error('There is no base.');
+    const [id, pack, ...rest] = base.chunk(baseChunk);
+    let position = this.#basePackPositions.get(pack);
+    if (position === undefined) {
+      position = this.#basePacks.push(pack) - 1;
+      this.#basePackPositions.set(pack, position);
+    }
+    const number = this.#chunks.push([id, -1 - position, ...rest]) - 1;
+    this.#fromBase.set(baseChunk, number);
+    this.#own.set(id, number);
+    return number;
+  }
+
+  /** Resolves when every `onHashed` has been called. */
+  async allHashed(): Promise<void> {
+    this.#flushHashing();
+    while (this.#hashing > 0 && this.#failure === undefined) await this.#changed();
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Resolves when all that was added is durable, to what the index and the manifest say of it. */
+  async finish(): Promise<{ chunks: Chunk[]; packs: Manifest['packs'] }> {
+    await this.allHashed();
+    this.#startPacking();
+    while (this.#underWay + this.#toPack.length > 0 && this.#failure === undefined) await this.#changed();
+    if (this.#failure !== undefined) throw this.#failure;
+    await this.#packs.finish();
+    if (this.#packs.failure !== undefined) throw this.#packs.failure;
+    const { base } = this.#options;
+    const packs = [...this.#basePacks.map((number) => (base as Base).pack(number)), ...this.#packs.packs];
+    const chunks = this.#chunks.map((chunk): Chunk => {
+      if (!chunk) throw new FreezerError('failed', 'A chunk was not stored.', 'This is a defect of Floe.');
+      const [id, pack, ...rest] = chunk;
+      return [id, pack < 0 ? -1 - pack : pack + this.#basePacks.length, ...rest];
+    });
+    return { chunks, packs };
+  }
+
+  #flushHashing(): void {
+    const batch = this.#toHash;
+    if (batch.length === 0) return;
+    this.#toHash = [];
+    this.#toHashBytes = 0;
+    this.#hashing++;
+    const answer = this.#options.compressors.hash(batch.map(({ content }) => content));
+    this.#follow(answer, ({ hashes, blocks }) => {
+      let at = 0;
+      for (const [index, { content, onHashed }] of batch.entries()) {
+        const sizeBytes = (blocks[index] ?? 0) * HASH_BYTES;
+        onHashed(blocks[index] === null ? null : hashes.subarray(at, at + sizeBytes));
+        at += sizeBytes;
+        this.#release(content);
+      }
+      this.#hashing--;
+      this.#startPacking();
+    });
+  }
+
+  #startPacking(): void {
+    const most = 2 * this.#options.compressors.count;
+    while (this.#toPack.length > 0 && !this.#packs.isFull && this.#packing < most) {
+      this.#packing++;
+      const batch = this.#toPack.splice(0, takeWhile(this.#toPack));
+      const { compressors, keys } = this.#options;
+      const chunks = batch.map(({ id, content }) => ({ id, content }));
+      this.#follow(compressors.pack(chunks, keys), ({ bytes, sizes }) => {
+        let at = 0;
+        for (const [index, { number, id, content }] of batch.entries()) {
+          const sizeBytes = sizes[index] ?? 0;
+          const [pack, offset] = this.#packs.add(bytes.subarray(at, at + sizeBytes));
+          this.#chunks[number] = [id, pack, offset, sizeBytes, sizeOf(content)];
+          at += sizeBytes;
+          this.#release(content);
+        }
+        this.#packing--;
+        this.#startPacking();
+      });
+    }
+  }
+
+  #packSent(): void {
+    if (this.#packs.failure !== undefined) this.#fail(this.#packs.failure);
+    this.#options.onSent?.(this.#packs.sentBytes);
+    this.#startPacking();
+    this.#change();
+  }
+
+  #follow<T>(work: Promise<T>, then: (answer: T) => void): void {
+    this.#underWay++;
+    work.then(then).then(
+      () => {
+        this.#underWay--;
+        this.#change();
+      },
       (error: unknown) => this.#fail(error),
     );
   }
 
-  #store(first: number, answer: PackAnswer): void {
-    let at = 0;
-    for (const [index, { sha256, contentBytes, storedBytes }] of answer.chunks.entries()) {
-      const bytes = answer.bytes.subarray(at, at + storedBytes);
-      at += storedBytes;
-      this.chunks[first + index] =
-        sha256 === null ? [ZERO_HASH, -1, 0, 0, contentBytes] : this.#place(sha256, contentBytes, bytes);
-    }
-    this.#spare.push(answer.spent);
-    this.#batchesUnderWay--;
-    this.#signalChange();
-  }
-
-  #place(sha256: string, contentBytes: number, bytes: Uint8Array): StoredChunk {
-    const known = this.#known.get(sha256);
-    if (known) return known;
-    const chunk: StoredChunk = [sha256, this.#packNumber, this.#packFill, bytes.length, contentBytes];
-    this.#known.set(sha256, chunk);
-    this.#pack.push(bytes);
-    this.#packFill += bytes.length;
-    if (this.#packFill >= PACK_BYTES) this.#sendPack();
-    return chunk;
-  }
-
-  #sendPack(): void {
-    if (this.#packFill === 0) return;
-    const { store, prefix, checkpointId, signal, onSent } = this.#options;
-    const [parts, sizeBytes] = [this.#pack, this.#packFill];
-    const key = checkpointKeys.pack(checkpointId, this.#packNumber++);
-    this.packs.push({ key, sizeBytes });
-    this.#pack = [];
-    this.#packFill = 0;
-    const sending = this.#limit(() => store.create(prefix + key, parts, { signal })).then(
-      () => {
-        this.sentBytes += sizeBytes;
-        onSent?.(this.sentBytes);
-        this.#sending.delete(sending);
-        this.#signalChange();
-      },
-      (error: unknown) => this.#fail(storeFailed(error)),
-    );
-    this.#sending.add(sending);
-  }
-
-  get #hasFailed(): boolean {
-    return this.#failure !== undefined || this.#options.signal.aborted;
+  #release(content: Content): void {
+    for (const part of content) this.slabs.release(part);
   }
 
   #fail(error: unknown): void {
     this.#failure ??= error;
-    this.#signalChange();
+    this.#change();
   }
 
-  #rethrow(): void {
-    if (this.#options.signal.aborted)
-      throw new FreezerError('cancelled', 'The checkpoint was cancelled.', 'Nothing to do.');
-    if (this.#failure !== undefined) throw this.#failure;
-  }
-
-  #change(): Promise<void> {
+  #changed(): Promise<void> {
     return new Promise((resolve) => this.#waiters.push(resolve));
   }
 
-  #signalChange(): void {
+  #change(): void {
     for (const wake of this.#waiters.splice(0)) wake();
   }
 }
 
-const ZERO_HASH = '0'.repeat(64);
+/** How many make a batch. */
+function takeWhile(packing: readonly Packing[]): number {
+  let sizeBytes = 0;
+  const end = packing.findIndex(({ content }, at) => {
+    sizeBytes += sizeOf(content);
+    return sizeBytes > BATCH.sizeBytes && at > 0;
+  });
+  return end < 0 ? packing.length : end;
+}
+
+function sizeOf(content: Content): number {
+  return content.reduce((sum, part) => sum + part.length, 0);
+}

@@ -1,13 +1,23 @@
-/** A fixed number of compressor threads behind two functions. */
+/** A fixed number of compressor threads behind three functions. */
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { FreezerError } from '../errors.ts';
 import { siblingModule } from '../siblingModule.ts';
-import type { PackAnswer, PackRequest, UnpackAnswer, UnpackRequest } from './compressor.ts';
+import type {
+  Answer,
+  HashAnswer,
+  HashRequest,
+  PackAnswer,
+  PackRequest,
+  Refusal,
+  Request,
+  UnpackAnswer,
+  UnpackRequest,
+} from './compressor.ts';
 
 interface Task {
-  request: PackRequest | UnpackRequest;
-  answer: PromiseWithResolvers<PackAnswer | UnpackAnswer>;
+  request: Request;
+  answer: PromiseWithResolvers<Answer>;
 }
 
 export class Compressors implements AsyncDisposable {
@@ -25,23 +35,26 @@ export class Compressors implements AsyncDisposable {
     this.#idle = [...this.#threads];
   }
 
-  /** `bytes` must own its whole buffer: it is handed over, and comes back as `spent`. */
-  pack(bytes: Uint8Array, sizes: number[]): Promise<PackAnswer> {
-    return this.#submit({ kind: 'pack', bytes, sizes }) as Promise<PackAnswer>;
+  hash(contents: HashRequest['contents']): Promise<HashAnswer> {
+    return this.#submit({ kind: 'hash', contents }) as Promise<HashAnswer>;
+  }
+
+  pack(chunks: PackRequest['chunks'], keys: PackRequest['keys']): Promise<PackAnswer> {
+    return this.#submit({ kind: 'pack', chunks, keys }) as Promise<PackAnswer>;
   }
 
   /** `bytes` must own its whole buffer: it is handed over. */
-  unpack(bytes: Uint8Array, chunks: UnpackRequest['chunks']): Promise<UnpackAnswer> {
-    return this.#submit({ kind: 'unpack', bytes, chunks }) as Promise<UnpackAnswer>;
+  unpack(bytes: Uint8Array, chunks: UnpackRequest['chunks'], keys: UnpackRequest['keys']): Promise<UnpackAnswer> {
+    return this.#submit({ kind: 'unpack', bytes, chunks, keys }) as Promise<UnpackAnswer>;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#threads.map((thread) => thread.terminate()));
   }
 
-  #submit(request: PackRequest | UnpackRequest): Promise<PackAnswer | UnpackAnswer> {
+  #submit(request: Request): Promise<Answer> {
     if (this.#failure) return Promise.reject(this.#failure);
-    const answer = Promise.withResolvers<PackAnswer | UnpackAnswer>();
+    const answer = Promise.withResolvers<Answer>();
     this.#waiting.push({ request, answer });
     this.#next();
     return answer.promise;
@@ -52,17 +65,21 @@ export class Compressors implements AsyncDisposable {
       const thread = this.#idle.pop() as Worker;
       const task = this.#waiting.shift() as Task;
       this.#running.set(thread, task);
-      thread.postMessage(task.request, [task.request.bytes.buffer as ArrayBuffer]);
+      thread.postMessage(
+        task.request,
+        task.request.kind === 'unpack' ? [task.request.bytes.buffer as ArrayBuffer] : [],
+      );
     }
   }
 
   #startThread(): Worker {
     const thread = new Worker(siblingModule(import.meta.url, 'compressor'));
-    thread.on('message', (answer: PackAnswer | UnpackAnswer) => {
+    thread.on('message', (answer: Answer | Refusal) => {
       const task = this.#running.get(thread);
       this.#running.delete(thread);
       this.#idle.push(thread);
-      task?.answer.resolve(answer);
+      if ('kind' in answer) task?.answer.reject(Object.assign(new Error(answer.message), { code: answer.code }));
+      else task?.answer.resolve(answer);
       this.#next();
     });
     thread.on('error', (cause) => this.#fail(cause));

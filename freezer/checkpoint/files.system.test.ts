@@ -22,19 +22,22 @@ import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openStore, type Store } from '../../store/index.ts';
 import { defaultToolbox } from '../../test/support/toolbox.ts';
+import { KeyRing } from '../encryption/keyRing.ts';
 import { removeFolder } from '../run/removeFolder.ts';
 import { toolCommand } from '../toolbox.ts';
-import { readChunksInto } from './chunkReader.ts';
 import { ChunkWriter } from './chunkWriter.ts';
 import { Compressors } from './compressors.ts';
 import { readExtendedAttributes } from './extendedAttributes.ts';
-import { CHUNK_BYTES, Index } from './format.ts';
+import { FileFiller } from './fileFiller.ts';
+import { CHUNK_BYTES, Index, type Manifest } from './format.ts';
 import { finishFiles, makeFiles } from './makeFiles.ts';
+import type { OpenedCheckpoint } from './openCheckpoint.ts';
+import { CheckpointReader } from './reader.ts';
 import { saveFiles } from './saveFiles.ts';
 
 const PREFIX = 'jobs/a/';
+const ID = '00000001-000001';
 const toolboxDirectory = defaultToolbox();
-const signal = new AbortController().signal;
 
 let directory: string;
 let store: Store;
@@ -51,22 +54,27 @@ afterEach(async () => {
   await removeFolder(directory);
 });
 
-async function save(source: string): Promise<{ index: Index; readBytes: number }> {
-  const writer = new ChunkWriter({ store, prefix: PREFIX, checkpointId: '00000001-000001', compressors, signal });
+async function save(source: string): Promise<{ opened: OpenedCheckpoint; readBytes: number }> {
+  const writer = new ChunkWriter({ store, prefix: PREFIX, checkpointId: ID, compressors, base: null, keys: null });
   let readBytes = 0;
   const files = await saveFiles(source, { toolboxDirectory, writer, onRead: (bytes) => (readBytes += bytes) });
-  await writer.finish();
-  const { packs, chunks } = writer;
+  const { packs, chunks } = await writer.finish();
   // As it is after a stay in the store.
-  return { index: Index.parse({ packs, chunks, memory: [], images: [], files }), readBytes };
+  const index = Index.parse({ chunks, memory: [], images: [], files });
+  return { opened: { manifest: { id: ID, packs } as unknown as Manifest, index, keys: null }, readBytes };
 }
 
-async function restore(index: Index, root: string): Promise<void> {
+async function restore(opened: OpenedCheckpoint, root: string): Promise<void> {
+  const { index } = opened;
   await makeFiles(root, index.files);
   const destinations = index.files.flatMap((entry) =>
     entry.type === 'file' ? [{ ...entry, path: join(root, entry.path) }] : [],
   );
-  await readChunksInto(destinations, index, { store, prefix: PREFIX, compressors, signal, onRead: () => undefined });
+  const source = { store, prefix: PREFIX, keyRing: KeyRing.of() };
+  const reader = new CheckpointReader(source, opened, compressors);
+  using filler = new FileFiller(destinations, index.chunks);
+  await reader.readChunks(filler.wanted, (chunk, content) => void filler.fill(chunk, content));
+  filler.finish();
   await finishFiles(root, index.files, toolboxDirectory);
 }
 
@@ -75,10 +83,10 @@ async function roundTrip(make: (workspace: string) => Promise<void>): Promise<st
   const source = join(directory, 'source');
   await mkdir(join(source, 'workspace'), { recursive: true });
   await make(join(source, 'workspace'));
-  const { index } = await save(source);
+  const { opened } = await save(source);
   const root = join(directory, 'target');
   await mkdir(root);
-  await restore(index, root);
+  await restore(opened, root);
   return join(root, 'workspace');
 }
 
@@ -196,12 +204,12 @@ describe('a sparse file', () => {
     await writeFile(path, '');
     await truncate(path, TERABYTE);
     await writeAt(path, pieces);
-    const { index, readBytes } = await save(directoryOf('source'));
+    const { opened, readBytes } = await save(directoryOf('source'));
     expect(readBytes).toBeLessThanOrEqual(6 * CHUNK_BYTES);
     const root = directoryOf('target');
     await mkdir(join(root, 'w'), { recursive: true });
     // Entries are of folders that move: the file itself stands for one here.
-    await restore(inFolder(index), root);
+    await restore({ ...opened, index: inFolder(opened.index) }, root);
     const back = join(root, 'w', 'sparse');
     const { size, blocks } = await stat(back);
     expect(size).toBe(TERABYTE);
@@ -273,11 +281,12 @@ test.each([
 test('an attribute that no file system takes is the fault of the checkpoint', async () => {
   const source = join(directory, 'source');
   await mkdir(join(source, 'workspace'), { recursive: true });
-  const { index } = await save(source);
+  const { opened } = await save(source);
+  const { index } = opened;
   const [folder] = index.files;
   if (folder?.type !== 'directory') throw new Error('The folder is missing.');
   const files = [{ ...folder, xattrs: [['system.posix_acl_access', 'eA=='] as [string, string]] }];
   const root = join(directory, 'target');
   await mkdir(root);
-  await expect(restore({ ...index, files }, root)).rejects.toMatchObject({ code: 'corrupt' });
+  await expect(restore({ ...opened, index: { ...index, files } }, root)).rejects.toMatchObject({ code: 'corrupt' });
 });

@@ -1,18 +1,23 @@
 /**
- * The checkpoint format, version 1. All keys are under the job's prefix.
+ * The checkpoint format, version 2; docs/format.md describes it for those who write another reader. All keys are under the
+ * job's prefix.
  *
  *   manifests/<id>.json     the commit: written last, create-only; a checkpoint without it does not exist
  *   index/<id>              zstd of the index's JSON: where every byte of memory, images and files is
  *   packs/<id>-<n>          chunks, one after the other, each compressed by itself
  *
  * An id is `<epoch>-<sequence>`, both padded with zeros, so that the order of ids is the order of checkpoints. No key is ever
- * written twice. A chunk is at most 256 KiB of content, named by its sha256, and may be in any pack that the index lists.
+ * written twice. An index refers to packs of earlier checkpoints too: what the job's last checkpoint had is not sent again.
+ * Where there is a key, index and chunks are sealed (encryption/seal.ts) and the manifest is authenticated.
  */
 import { z } from 'zod';
 import { MOVING_ATTRIBUTE } from './extendedAttributes.ts';
 
-export const FORMAT_VERSION = 1;
+export const FORMAT_VERSION = 2;
+/** Most content of a chunk, and the window of the address space that memory is cut at. */
 export const CHUNK_BYTES = 256 * 1024;
+/** What a chunk's id is made of, see blocks.ts; also the page. */
+export const BLOCK_BYTES = 4096;
 
 const size = z.int().min(0);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -20,6 +25,15 @@ const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const relativeKey = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,200}$/);
 
 export const CheckpointId = z.string().regex(/^\d{8}-\d{6}$/);
+
+const Pack = z.strictObject({ key: relativeKey, sizeBytes: size });
+
+/** How the checkpoint is encrypted: by a data key, that is wrapped by the key `keyId`. `mac` is the manifest's own. */
+const Encryption = z.strictObject({
+  keyId: z.string().min(1).max(2048),
+  wrappedKey: z.base64().max(8192),
+  mac: sha256,
+});
 
 export const Manifest = z.strictObject({
   version: z.literal(FORMAT_VERSION),
@@ -40,24 +54,40 @@ export const Manifest = z.strictObject({
   memoryBytes: size,
   fileBytes: size,
   sentBytes: size,
+  /** The checkpoint that this one has chunks in common with; null where it stands by itself. For people: `packs` is what counts. */
+  base: CheckpointId.nullable(),
   index: z.strictObject({ key: relativeKey, sizeBytes: size, sha256 }),
+  /** Every pack that the index refers to, whoever wrote it: they must stay for as long as this manifest does. */
+  packs: z.array(Pack),
+  encryption: Encryption.nullable(),
 });
 export type Manifest = z.output<typeof Manifest>;
 
-/** sha256 of the content, pack (-1: all zeros, in no pack), offset and size in the pack, size of the content. */
-const Chunk = z.tuple([sha256, z.int().min(-1), size, size, z.int().min(1).max(CHUNK_BYTES)]);
-const Chunks = z.array(z.int().min(0));
+/** Id, pack, offset and size in the pack, size of the content. */
+const Chunk = z.tuple([sha256, size, size, z.int().min(1), z.int().min(1).max(CHUNK_BYTES)]);
+export type Chunk = z.output<typeof Chunk>;
 
-/** One process's or shared memory object's pages: `chunks`, joined, are the present ranges' pages in order. */
+/**
+ * A part of some content: a whole chunk, by its number in the index; a part of a chunk, as number, offset and size; or zeros,
+ * as -1, 0 and how many.
+ */
+const Piece = z.union([size, z.tuple([z.int().min(-1), size, z.int().min(1)])]);
+export type Piece = z.output<typeof Piece>;
+const Pieces = z.array(Piece);
+
+/**
+ * One process's or shared memory object's pages: `pieces`, joined, are the present ranges' pages in order. No piece goes
+ * beyond a multiple of `CHUNK_BYTES` in the address space.
+ */
 const MemoryObject = z.strictObject({
   /** CRIU's `id << 8 | type`, decimal. */
   object: z.string().regex(/^\d{1,20}$/),
   /** Address (decimal), pages, flags. */
   ranges: z.array(z.tuple([z.string().regex(/^\d{1,20}$/), size, z.int().min(0).max(7)])),
-  chunks: Chunks,
+  pieces: Pieces,
 });
 
-const Image = z.strictObject({ name: z.string().regex(/^[A-Za-z0-9._-]{1,100}$/), sizeBytes: size, chunks: Chunks });
+const Image = z.strictObject({ name: z.string().regex(/^[A-Za-z0-9._-]{1,100}$/), sizeBytes: size, pieces: Pieces });
 
 /** A path below the run's folder of moving files, `/`-separated, that cannot leave it. */
 const FilePath = z
@@ -97,8 +127,8 @@ const FileEntry = z.discriminatedUnion('type', [
     sizeBytes: size,
     /** Where a sparse file holds anything; the rest is holes, and so may be parts of these. Absent: everywhere. */
     dataRanges: DataRanges.optional(),
-    /** The content of those ranges, one after the other; each range begins with a new chunk. */
-    chunks: Chunks,
+    /** The content of those ranges, one after the other; each range begins with a new piece. */
+    pieces: Pieces,
   }),
   z.strictObject({ type: z.literal('symlink'), ...attributes, target: z.string().min(1) }),
   /** Another name of a file that comes earlier in the list. */
@@ -107,9 +137,8 @@ const FileEntry = z.discriminatedUnion('type', [
 ]);
 export type FileEntry = z.output<typeof FileEntry>;
 
-/** `files` has folders before what is in them. What is not in the list is not there after a thaw. */
+/** Packs are numbered as the manifest has them. `files` has folders before what is in them. What is not in the list is not there after a thaw. */
 export const Index = z.strictObject({
-  packs: z.array(z.strictObject({ key: relativeKey, sizeBytes: size })),
   chunks: z.array(Chunk),
   memory: z.array(MemoryObject),
   images: z.array(Image),

@@ -1,52 +1,186 @@
-/** Memory on its way out: CRIU's page stream, cut into chunks at fixed addresses. */
+/**
+ * Memory on its way out: CRIU's page stream, cut into windows at multiples of the chunk size in the *address space*, not in the
+ * stream: a page that appears or goes away changes one window and leaves all others what they were.
+ *
+ * A window is stored in the cheapest of these ways:
+ *   all zeros                  → nothing is stored
+ *   as it was in the base      → refers to what is there
+ *   some pages changed         → those go, with those of other such windows, into a chunk of their own; the window is pieces
+ *                                of that and of what is there. So a page written here and there costs a page, not a window
+ *   most changed, or new, or
+ *   in more than a few pieces  → a chunk of its own, or one that is known by its id
+ */
 import type { PageSink } from '../criu/pageServer.ts';
+import { type BaseMemory, PAGES_PER_WINDOW } from './baseMemory.ts';
+import { HASH_BYTES } from './blocks.ts';
+import { ChangedPages } from './changedPages.ts';
 import type { ChunkWriter } from './chunkWriter.ts';
-import { CHUNK_BYTES, type Index } from './format.ts';
+import { BLOCK_BYTES, CHUNK_BYTES, type Index, type Piece } from './format.ts';
+import { DIGEST_BYTES, digestsOf, type PageDigests, zeroDigests } from './pageDigests.ts';
+import { countParts, type Part, piecesOf, zeros } from './pieces.ts';
 
 type MemoryObject = Index['memory'][number];
 
-const WINDOW = BigInt(CHUNK_BYTES);
+/** Beyond this share of changed pages a window is stored whole. */
+const MOST_CHANGED = 0.5;
+/** Beyond this number of pieces too: each is a look-up when the window is read. */
+const MOST_PIECES = 24;
 
-/**
- * Cuts at multiples of the chunk size in the *address space*, not in the stream: a page that appears or goes away
- * changes one chunk and leaves all others what they were, which is what makes the next checkpoint small.
- */
+interface Window {
+  readonly object: WindowedObject;
+  readonly number: number;
+  /** Its place among the windows of the object. */
+  readonly position: number;
+  /** Of its first page, among all of the checkpoint. */
+  readonly firstPage: number;
+  readonly pages: number[];
+  readonly parts: Uint8Array[];
+}
+
+interface WindowedObject {
+  readonly object: string;
+  readonly ranges: MemoryObject['ranges'];
+  readonly windows: Piece[][];
+}
+
+export interface MemoryWriterOptions {
+  readonly writer: ChunkWriter;
+  /** Null where there is none, or nothing is known of its pages. */
+  readonly base: BaseMemory | null;
+  /** Where the pages' digests are written, for the next checkpoint. */
+  readonly digests: PageDigests;
+}
+
 export class MemoryWriter implements PageSink {
-  readonly objects: MemoryObject[] = [];
   readonly #writer: ChunkWriter;
-  #current: MemoryObject | undefined;
-  #window = -1n;
+  readonly #base: BaseMemory | null;
+  readonly #digests: PageDigests;
+  readonly #objects: WindowedObject[] = [];
+  readonly #changed: ChangedPages;
+  #current: WindowedObject | undefined;
+  #window: Window | null = null;
+  #pages = 0;
 
-  constructor(writer: ChunkWriter) {
+  constructor({ writer, base, digests }: MemoryWriterOptions) {
     this.#writer = writer;
+    this.#base = base;
+    this.#digests = digests;
+    this.#changed = new ChangedPages(writer);
   }
 
   open(object: bigint): void {
-    this.#current = { object: String(object), ranges: [], chunks: [] };
-    this.objects.push(this.#current);
-    this.#window = -1n;
+    this.#endWindow();
+    this.#current = { object: String(object), ranges: [], windows: [] };
+    this.#objects.push(this.#current);
   }
 
   range(_object: bigint, address: bigint, pages: number, flags: number): void {
     this.#current?.ranges.push([String(address), pages, flags]);
   }
 
+  /** `bytes` lie in a slab of the writer's. */
   data(address: bigint, bytes: Buffer): void {
     for (let at = 0; at < bytes.length; ) {
-      const here = address + BigInt(at);
-      const window = here / WINDOW;
-      if (window !== this.#window) {
-        this.#window = window;
-        this.#current?.chunks.push(this.#writer.beginChunk());
+      const here = Number(address) + at;
+      const window = this.#windowAt(here);
+      const taken = Math.min(CHUNK_BYTES - (here % CHUNK_BYTES), bytes.length - at);
+      const part = bytes.subarray(at, at + taken);
+      this.#writer.slabs.hold(part);
+      window.parts.push(part);
+      // Bytes come in pieces of any size: a page counts when its first byte is there.
+      for (let page = Math.ceil(here / BLOCK_BYTES); page * BLOCK_BYTES < here + taken; page++) {
+        window.pages.push(page % PAGES_PER_WINDOW);
+        this.#pages++;
       }
-      const room = Number(WINDOW - (here % WINDOW));
-      const taken = Math.min(room, bytes.length - at);
-      this.#writer.append(bytes.subarray(at, at + taken));
       at += taken;
     }
   }
 
   close(): void {
+    this.#endWindow();
     this.#current = undefined;
   }
+
+  /** What the index says of memory, once the writer has nothing left to hash; to be called before its `finish`. */
+  objects(): MemoryObject[] {
+    return this.#objects.map(({ object, ranges, windows }) => ({ object, ranges, pieces: windows.flat() }));
+  }
+
+  /** To be called when the stream is over and all is hashed: what is left of changed pages becomes a chunk. */
+  finish(): void {
+    this.#changed.flush();
+  }
+
+  #windowAt(address: number): Window {
+    const number = Math.floor(address / CHUNK_BYTES);
+    const page = Math.floor((address % CHUNK_BYTES) / BLOCK_BYTES);
+    const isSame = this.#window?.number === number && page >= (this.#window.pages.at(-1) ?? 0);
+    if (this.#window && isSame) return this.#window;
+    this.#endWindow();
+    const object = this.#current;
+    if (!object) throw new Error('Pages came before the object that they belong to.');
+    const position = object.windows.push([]) - 1;
+    this.#window = { object, number, position, firstPage: this.#pages, pages: [], parts: [] };
+    return this.#window;
+  }
+
+  #endWindow(): void {
+    const window = this.#window;
+    this.#window = null;
+    if (!window) return;
+    this.#writer.hash(window.parts, (hashes) => {
+      window.object.windows[window.position] = this.#place(window, hashes);
+    });
+    for (const part of window.parts) this.#writer.slabs.release(part);
+  }
+
+  #place(window: Window, hashes: Uint8Array | null): Piece[] {
+    const sizeBytes = window.pages.length * BLOCK_BYTES;
+    const digests = hashes ? digestsOf(hashes) : zeroDigests(window.pages.length);
+    this.#digests.write(window.firstPage, digests);
+    if (hashes === null) return [zeros(sizeBytes)];
+    return (
+      this.#asBefore(window, digests) ??
+      this.#asChanges(window, hashes, digests) ?? [this.#writer.store(window.parts, hashes)]
+    );
+  }
+
+  #asBefore({ object, number, pages }: Window, digests: Buffer): Piece[] | null {
+    const parts = this.#base?.unchanged(object.object, number, Uint8Array.from(pages), digests);
+    if (!parts) return null;
+    return piecesOf(parts.map((part) => this.#reused(part)));
+  }
+
+  #asChanges({ object, number, pages, parts }: Window, hashes: Uint8Array, digests: Buffer): Piece[] | null {
+    const before = this.#base?.pagesOf(object.object, number);
+    if (!before || before.size === 0) return null;
+    const kept = pages.map((page, at) => {
+      const digest = digests.subarray(at * DIGEST_BYTES, (at + 1) * DIGEST_BYTES);
+      const old = before.get(page);
+      return old && digest.equals(old.digest) ? old.part : null;
+    });
+    const changed = kept.filter((part) => part === null).length;
+    if (changed > pages.length * MOST_CHANGED || countParts(kept) > MOST_PIECES) return null;
+    const content = joined(parts);
+    return piecesOf(
+      kept.map((part, at) =>
+        part === null
+          ? this.#changed.add(blockAt(content, at, BLOCK_BYTES), blockAt(hashes, at, HASH_BYTES))
+          : this.#reused(part),
+      ),
+    );
+  }
+
+  #reused(part: Part): Part {
+    return part.chunk === null ? part : { ...part, chunk: this.#writer.reuse(part.chunk) };
+  }
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  const [only] = parts;
+  return only && parts.length === 1 ? only : Buffer.concat(parts);
+}
+
+function blockAt(blocks: Uint8Array, at: number, sizeBytes: number): Uint8Array {
+  return blocks.subarray(at * sizeBytes, (at + 1) * sizeBytes);
 }

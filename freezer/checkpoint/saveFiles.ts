@@ -20,8 +20,9 @@ import { FreezerError } from '../errors.ts';
 import type { ChunkWriter } from './chunkWriter.ts';
 import { type DataRange, findDataRanges, isSparse } from './dataRanges.ts';
 import { readExtendedAttributes } from './extendedAttributes.ts';
-import { CHUNK_BYTES, type FileEntry } from './format.ts';
+import { CHUNK_BYTES, type FileEntry, type Piece } from './format.ts';
 import { refuseLongPath } from './longPaths.ts';
+import { zeros } from './pieces.ts';
 
 /** A link in the place of a file is not followed, and a pipe in its place does not hold us up. */
 const OPEN_FILE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
@@ -45,7 +46,6 @@ export async function saveFiles(
   const entries: FileEntry[] = [];
   const firstNames = new Map<string, string>();
   const xattrs = await readExtendedAttributes(root, toolboxDirectory);
-  const buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES);
 
   async function visit(path: string): Promise<void> {
     const names = readdirSync(join(root, path), { encoding: 'buffer' });
@@ -78,12 +78,12 @@ export async function saveFiles(
 
   async function saveContent(path: string, stats: BigIntStats) {
     const sizeBytes = Number(stats.size);
-    if (sizeBytes === 0) return { sizeBytes, chunks: [] };
+    if (sizeBytes === 0) return { sizeBytes, pieces: [] };
     const file = openSame(path, stats);
     try {
-      if (!isSparse(stats)) return { sizeBytes, chunks: await readChunks(file, sizeBytes, writer, buffer, onRead) };
+      if (!isSparse(stats)) return { sizeBytes, pieces: await readContent(file, sizeBytes, writer, onRead) };
       const dataRanges = await findDataRanges(file, sizeBytes, toolboxDirectory);
-      return { sizeBytes, dataRanges, chunks: await readRanges(file, dataRanges, writer, buffer, onRead) };
+      return { sizeBytes, dataRanges, pieces: await readRanges(file, dataRanges, writer, onRead) };
     } finally {
       closeSync(file);
     }
@@ -122,36 +122,43 @@ function asText(bytes: Buffer, folder: string): string {
   throw new FreezerError('cannotFreeze', what, 'Let the program name its files in UTF-8.');
 }
 
-/** Adds the first `sizeBytes` of an open file (its descriptor) to the writer and gives the chunks' indices. */
-export function readChunks(
+/** Adds the first `sizeBytes` of an open file (its descriptor) to the writer. The pieces are there when all is hashed. */
+export function readContent(
   file: number,
   sizeBytes: number,
   writer: ChunkWriter,
-  buffer: Buffer,
   onRead: (bytes: number) => void,
-): Promise<number[]> {
-  return readRanges(file, [[0, sizeBytes]], writer, buffer, onRead);
+): Promise<Piece[]> {
+  return readRanges(file, [[0, sizeBytes]], writer, onRead);
 }
 
 async function readRanges(
   file: number,
   ranges: readonly DataRange[],
   writer: ChunkWriter,
-  buffer: Buffer,
   onRead: (bytes: number) => void,
-): Promise<number[]> {
-  const chunks: number[] = [];
+): Promise<Piece[]> {
+  const pieces: Piece[] = [];
   for (const [offset, sizeBytes] of ranges) {
     const end = offset + sizeBytes;
     for (let at = offset; at < end; ) {
-      await writer.ready();
-      const bytesRead = readSync(file, buffer, 0, Math.min(buffer.length, end - at), at);
-      if (bytesRead === 0) throw new Error(`A file became shorter while it was saved, at ${at} of ${end} bytes.`);
-      chunks.push(writer.beginChunk());
-      writer.append(buffer.subarray(0, bytesRead));
-      onRead(bytesRead);
-      at += bytesRead;
+      if (writer.isFull) await writer.ready();
+      const content = readInto(writer, file, Math.min(CHUNK_BYTES, end - at), at);
+      if (content.length === 0) throw new Error(`A file became shorter while it was saved, at ${at} of ${end} bytes.`);
+      const position = pieces.push(zeros(content.length)) - 1;
+      writer.hash([content], (hashes) => {
+        if (hashes !== null) pieces[position] = writer.store([content], hashes);
+      });
+      onRead(content.length);
+      at += content.length;
     }
   }
-  return chunks;
+  return pieces;
+}
+
+function readInto({ slabs }: ChunkWriter, file: number, sizeBytes: number, at: number): Buffer {
+  const space = slabs.space(sizeBytes);
+  const bytesRead = readSync(file, space, 0, sizeBytes, at);
+  slabs.took(bytesRead);
+  return space.subarray(0, bytesRead);
 }

@@ -28,8 +28,8 @@ function report(progress: StepProgress): void {
 }
 
 const methods: EngineMethods = {
-  prepareFreeze: async ({ place, checkpointId }) => {
-    save = await Save.open(place, checkpointId, report);
+  prepareFreeze: async (order) => {
+    save = await Save.open(order, report);
   },
   receivePages: ({ controlDirectory, criuVersion }) => saving().receivePages(controlDirectory, criuVersion),
   saveFiles: (folders) => saving().readFiles(folders),

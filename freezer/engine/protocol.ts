@@ -3,7 +3,7 @@ import type { CheckpointPlace, CheckpointSummary, StepProgress } from '../runtim
 
 export interface EngineMethods {
   /** Opens the store and starts the threads, so that nothing of that falls into the time that the program stands still. */
-  prepareFreeze(of: { place: CheckpointPlace; checkpointId: string }): Promise<void>;
+  prepareFreeze(order: FreezeOrder): Promise<void>;
   /**
    * Connects to the socket in the control folder and takes CRIU's page stream to its end. `isWhole`: CRIU has said that it is
    * through. Rejects only for reasons of its own: the store refuses, the stream is not understood.
@@ -14,7 +14,18 @@ export interface EngineMethods {
   /** Waits until all is durable and writes the manifest. Until this resolves there is no checkpoint. */
   commit(facts: CommitFacts): Promise<CheckpointSummary>;
   /** Verifies a checkpoint while writing its files and CRIU images into two empty folders. */
-  fetch(of: { place: CheckpointPlace; checkpointId: string } & FreezeFolders): Promise<Fetched>;
+  fetch(of: { place: CheckpointPlace; checkpointId: string } & FetchFolders): Promise<Fetched>;
+}
+
+export interface FreezeOrder {
+  readonly place: CheckpointPlace;
+  readonly checkpointId: string;
+  /** The run's last checkpoint, or the one that it was thawed from: what that has is not sent again. */
+  readonly baseId: string | null;
+  /** Where the run keeps its pages' digests (checkpoint/pageDigests.ts). */
+  readonly digestsDirectory: string;
+  /** Most content that waits in memory to be hashed or compressed. */
+  readonly bufferBytes?: number | undefined;
 }
 
 /** Folders on this machine: CRIU's images, the files that move, and the tools that read and set what Node cannot. */
@@ -22,6 +33,11 @@ export interface FreezeFolders {
   readonly imagesDirectory: string;
   readonly filesDirectory: string;
   readonly toolboxDirectory: string;
+}
+
+export interface FetchFolders extends FreezeFolders {
+  /** As in `FreezeOrder`. */
+  readonly digestsDirectory: string;
 }
 
 /** What only the worker's side knows about a freeze. */

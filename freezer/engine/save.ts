@@ -10,32 +10,32 @@ import { zstdCompress } from 'node:zlib';
 import { openStore } from '../../store/index.ts';
 import type { Store } from '../../store/store.ts';
 import { controlFiles } from '../agent/protocol.ts';
+import { Base } from '../checkpoint/base.ts';
+import { BaseMemory, countPages } from '../checkpoint/baseMemory.ts';
 import { storeFailed, summarize } from '../checkpoint/catalogue.ts';
 import { ChunkWriter } from '../checkpoint/chunkWriter.ts';
 import { Compressors } from '../checkpoint/compressors.ts';
-import {
-  CHUNK_BYTES,
-  checkpointKeys,
-  type FileEntry,
-  FORMAT_VERSION,
-  type Index,
-  type Manifest,
-} from '../checkpoint/format.ts';
+import { checkpointKeys, type FileEntry, FORMAT_VERSION, type Index, type Manifest } from '../checkpoint/format.ts';
 import { MemoryWriter } from '../checkpoint/memory.ts';
-import { readChunks, saveFiles } from '../checkpoint/saveFiles.ts';
+import { indexContext, type OpenedCheckpoint, openCheckpoint } from '../checkpoint/openCheckpoint.ts';
+import { keepDigests, PageDigests } from '../checkpoint/pageDigests.ts';
+import { readContent, saveFiles } from '../checkpoint/saveFiles.ts';
 import { headerLayout, PageServer } from '../criu/pageServer.ts';
+import { keysToWrite, type WritingKeys } from '../encryption/dataKey.ts';
+import { KeyRing } from '../encryption/keyRing.ts';
+import { signManifest } from '../encryption/manifestMac.ts';
+import { seal } from '../encryption/seal.ts';
+import { FreezerError } from '../errors.ts';
 import type { CheckpointPlace, CheckpointSummary, StepProgress } from '../runtime.ts';
-import type { CommitFacts, FreezeFolders } from './protocol.ts';
-
-/** One large buffer for the page stream: reading 64 KiB at a time halves the rate. */
-const RECEIVE_BYTES = 2 ** 20;
+import type { CommitFacts, FreezeFolders, FreezeOrder } from './protocol.ts';
 
 type Report = (progress: StepProgress) => void;
 
 export class Save {
   readonly #store: Store;
-  readonly #prefix: string;
-  readonly #id: string;
+  readonly #order: FreezeOrder;
+  readonly #keys: WritingKeys;
+  readonly #base: Base | null;
   readonly #writer: ChunkWriter;
   readonly #memory: MemoryWriter;
   readonly #report: Report;
@@ -45,29 +45,39 @@ export class Save {
   #files: FileEntry[] = [];
   #logSizes = { stdout: 0, stderr: 0 };
 
-  private constructor(store: Store, place: CheckpointPlace, id: string, report: Report) {
+  private constructor(store: Store, order: FreezeOrder, keys: WritingKeys, base: Base | null, report: Report) {
     this.#store = store;
-    this.#prefix = place.prefix;
-    this.#id = id;
+    this.#order = order;
+    this.#keys = keys;
+    this.#base = base;
     this.#report = report;
     this.#writer = new ChunkWriter({
       store,
-      prefix: place.prefix,
-      checkpointId: id,
+      prefix: order.place.prefix,
+      checkpointId: order.checkpointId,
       compressors: new Compressors(),
-      // The engine process is ended to cancel: there is nothing that a signal would add.
-      signal: new AbortController().signal,
+      base,
+      keys: keys.keys,
+      bufferBytes: order.bufferBytes,
       onSent: (doneBytes) => report({ step: 'sending', doneBytes, totalBytes: null }),
     });
-    this.#memory = new MemoryWriter(this.#writer);
+    this.#memory = new MemoryWriter({
+      writer: this.#writer,
+      base: base && baseMemory(base, order.digestsDirectory),
+      digests: PageDigests.create(order.digestsDirectory),
+    });
   }
 
-  static async open(place: CheckpointPlace, id: string, report: Report): Promise<Save> {
-    try {
-      return new Save(await openStore(place.storeUrl), place, id, report);
-    } catch (error) {
+  static async open(order: FreezeOrder, report: Report): Promise<Save> {
+    const { place, baseId } = order;
+    const store = await openStore(place.storeUrl).catch((error: unknown) => {
       throw storeFailed(error);
-    }
+    });
+    const keyRing = KeyRing.of(place.encryptionKeys);
+    const last = baseId === null ? null : await openLast(store, place, baseId, keyRing);
+    const keys = await keysToWrite(last?.manifest.encryption ?? null, keyRing);
+    const base = last && keys.goesOn ? new Base(last.manifest, last.index) : null;
+    return new Save(store, order, keys, base, report);
   }
 
   async receivePages(controlDirectory: string, criuVersion: [number, number, number]): Promise<{ isWhole: boolean }> {
@@ -90,8 +100,10 @@ export class Save {
       this.#memoryBytes = server.receivedBytes;
       resolve({ isWhole: server.isClosed });
     };
+    const { slabs } = this.#writer;
     const take = (size: number, buffer: Uint8Array): boolean => {
       try {
+        slabs.took(size);
         server.feed(Buffer.from(buffer.buffer, buffer.byteOffset, size));
       } catch (error) {
         fail(error);
@@ -104,7 +116,8 @@ export class Save {
       this.#writer.ready().then(() => socket.resume(), fail);
       return false;
     };
-    const socket = connect({ path, onread: { buffer: Buffer.allocUnsafeSlow(RECEIVE_BYTES), callback: take } });
+    // Into the slabs, and nowhere else: copying a stream that is as large as the job would halve the rate.
+    const socket = connect({ path, onread: { buffer: () => slabs.space(), callback: take } });
     socket.once('error', fail);
     socket.once('close', end);
     return promise;
@@ -124,27 +137,26 @@ export class Save {
 
   async #readImages(directory: string): Promise<Index['images']> {
     const images: Index['images'] = [];
-    const buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES);
     for (const name of (await readdir(directory)).sort()) {
       if (!name.endsWith('.img')) continue;
       // Never through a link: what is read here, the container's side has written.
       await using file = await open(join(directory, name), constants.O_RDONLY | constants.O_NOFOLLOW);
       const { size } = await file.stat();
-      images.push({
-        name,
-        sizeBytes: size,
-        chunks: await readChunks(file.fd, size, this.#writer, buffer, () => undefined),
-      });
+      const pieces = await readContent(file.fd, size, this.#writer, () => undefined);
+      images.push({ name, sizeBytes: size, pieces });
     }
     return images;
   }
 
   async commit(facts: CommitFacts): Promise<CheckpointSummary> {
-    await this.#writer.finish();
-    const index = await this.#writeIndex();
-    const manifest: Manifest = {
+    await this.#writer.allHashed();
+    this.#memory.finish();
+    const { chunks, packs } = await this.#writer.finish();
+    const index = await this.#writeIndex(chunks);
+    const { checkpointId, digestsDirectory, place } = this.#order;
+    const manifest: Omit<Manifest, 'encryption'> = {
       version: FORMAT_VERSION,
-      id: this.#id,
+      id: checkpointId,
       ...facts,
       cpuFeatures: [...facts.cpuFeatures],
       kernel: release(),
@@ -153,24 +165,56 @@ export class Save {
       memoryBytes: this.#memoryBytes,
       fileBytes: this.#fileBytes,
       sentBytes: this.#writer.sentBytes + index.sizeBytes,
+      base: this.#base?.id ?? null,
       index,
+      packs,
     };
-    await this.#create(checkpointKeys.manifest(this.#id), Buffer.from(JSON.stringify(manifest, null, 1)));
-    return summarize(manifest);
+    const { keys, wrapped } = this.#keys;
+    const signed: Manifest =
+      keys && wrapped
+        ? signManifest(keys.manifest, { ...manifest, encryption: wrapped }, place.prefix)
+        : { ...manifest, encryption: null };
+    await this.#create(checkpointKeys.manifest(checkpointId), Buffer.from(JSON.stringify(signed, null, 1)));
+    keepDigests(digestsDirectory, checkpointId);
+    return summarize(signed);
   }
 
-  async #writeIndex(): Promise<Manifest['index']> {
-    const { packs, chunks } = this.#writer;
-    const index: Index = { packs, chunks, memory: this.#memory.objects, images: this.#images, files: this.#files };
-    const bytes = await promisify(zstdCompress)(JSON.stringify(index));
-    const key = checkpointKeys.index(this.#id);
+  async #writeIndex(chunks: Index['chunks']): Promise<Manifest['index']> {
+    const { checkpointId } = this.#order;
+    const index: Index = { chunks, memory: this.#memory.objects(), images: this.#images, files: this.#files };
+    const compressed = await promisify(zstdCompress)(JSON.stringify(index));
+    const { keys } = this.#keys;
+    const bytes = keys ? seal(keys.encryption, compressed, indexContext(checkpointId)) : compressed;
+    const key = checkpointKeys.index(checkpointId);
     await this.#create(key, bytes);
     return { key, sizeBytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') };
   }
 
   async #create(key: string, bytes: Buffer): Promise<void> {
-    await this.#store.create(this.#prefix + key, bytes).catch((error: unknown) => {
+    await this.#store.create(this.#order.place.prefix + key, bytes).catch((error: unknown) => {
       throw storeFailed(error);
     });
   }
+}
+
+/** Null where it cannot be used: then everything is sent, which is always right. */
+async function openLast(
+  store: Store,
+  { prefix }: CheckpointPlace,
+  id: string,
+  keyRing: KeyRing,
+): Promise<OpenedCheckpoint | null> {
+  try {
+    return await openCheckpoint({ store, prefix, keyRing }, id);
+  } catch (error) {
+    if (error instanceof FreezerError && NOT_USABLE.includes(error.code)) return null;
+    throw error;
+  }
+}
+
+const NOT_USABLE: FreezerError['code'][] = ['notFound', 'corrupt', 'wrongVersion', 'wrongKey'];
+
+function baseMemory(base: Base, digestsDirectory: string): BaseMemory | null {
+  const digests = PageDigests.open(digestsDirectory, base.id, countPages(base.index));
+  return digests && new BaseMemory(base, digests);
 }

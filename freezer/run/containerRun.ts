@@ -62,9 +62,16 @@ export class ContainerRun implements Run {
   readonly #end = Promise.withResolvers<ProgramEnd>();
   #freezes = 0;
   #isFreezing = false;
+  /** The checkpoint that the program continues, or its last: what that has need not be sent again. */
+  #newest: string | null;
 
-  constructor(container: Container, programEnd: Promise<ProgramEnd>, logStart: { stdout: number; stderr: number }) {
+  constructor(
+    container: Container,
+    programEnd: Promise<ProgramEnd>,
+    { logStart, thawedFrom }: { logStart: { stdout: number; stderr: number }; thawedFrom: string | null },
+  ) {
     this.#container = container;
+    this.#newest = thawedFrom;
     this.image = container.facts.image;
     this.workspace = container.folder.workspace;
     this.logs = { stdout: join(container.folder.logs, 'stdout'), stderr: join(container.folder.logs, 'stderr') };
@@ -98,7 +105,10 @@ export class ContainerRun implements Run {
     await using engine = new Engine(options);
     try {
       const id = checkpointId(options.epoch, ++this.#freezes);
-      await engine.peer.request('prepareFreeze', { place: options.place, checkpointId: id });
+      const { place, bufferBytes } = options;
+      const digestsDirectory = this.#container.folder.digests;
+      const order = { place, checkpointId: id, baseId: this.#newest, digestsDirectory, bufferBytes };
+      await engine.peer.request('prepareFreeze', order);
       return await this.#dumpAndCommit(engine, options);
     } catch (error) {
       // A container that is gone has nothing to resume, and `ended` tells.
@@ -134,6 +144,7 @@ export class ContainerRun implements Run {
       rootPid: dumped.rootPid,
       cpuFeatures: facts.cpuFeatures,
     });
+    this.#newest = checkpoint.id;
     if (options.afterwards === 'continue') return { checkpoint, frozenMs: readMs };
     const frozenMs = performance.now() - stoppedAt;
     this.#end.resolve({ kind: 'lost', reason: 'frozen' });

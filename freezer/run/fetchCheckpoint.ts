@@ -16,6 +16,7 @@ export async function fetchCheckpoint(
       ...{ place, checkpointId, toolboxDirectory },
       imagesDirectory: folder.images,
       filesDirectory: folder.files,
+      digestsDirectory: folder.digests,
     });
   } catch (error) {
     throw engine.explain(error);

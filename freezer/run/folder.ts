@@ -13,6 +13,8 @@ export interface RunFolder {
   readonly logs: string;
   readonly images: string;
   readonly control: string;
+  /** Not mounted: what the engine keeps from one freeze to the next. */
+  readonly digests: string;
   /** What the container has at /floe: the agent's own, with places for everything else of Floe's. */
   readonly floe: string;
 }
@@ -43,6 +45,7 @@ export async function makeRunFolder(stateDirectory: string, name: string): Promi
     logs: join(files, movingFolders['/floe/logs']),
     images: join(root, 'images'),
     control: join(root, 'control'),
+    digests: join(root, 'digests'),
     floe: join(root, 'floe'),
   };
   await mkdir(files, { recursive: true, mode: 0o700 });

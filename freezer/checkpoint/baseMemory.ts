@@ -1,0 +1,133 @@
+/** The base's memory, by address: which pages it had, and where their content is. */
+import type { Base } from './base.ts';
+import { BLOCK_BYTES, CHUNK_BYTES, type Index } from './format.ts';
+import { DIGEST_BYTES, type PageDigests } from './pageDigests.ts';
+import { type Part, partOf } from './pieces.ts';
+
+export const PAGES_PER_WINDOW = CHUNK_BYTES / BLOCK_BYTES;
+
+/** Pages of one window that stand next to each other in the index. */
+interface Stretch {
+  /** Numbers of the pages within the window, ascending. */
+  readonly pages: Uint8Array;
+  /** Of the first, among all present pages of the index. */
+  readonly firstPage: number;
+  readonly parts: readonly Part[];
+}
+
+/** A page as the base had it. */
+export interface BasePage {
+  readonly digest: Uint8Array;
+  /** Null where its chunk is not to be referred to. */
+  readonly part: Part | null;
+}
+
+export class BaseMemory {
+  readonly #base: Base;
+  readonly #digests: PageDigests;
+  readonly #windows = new Map<string, Map<number, Stretch[]>>();
+
+  constructor(base: Base, digests: PageDigests) {
+    this.#base = base;
+    this.#digests = digests;
+    let firstPage = 0;
+    for (const object of base.index.memory) {
+      const windows = new Map<number, Stretch[]>();
+      firstPage = addStretches(windows, object, firstPage, base.index.chunks);
+      this.#windows.set(object.object, windows);
+    }
+  }
+
+  /** The base's pages of a window, by their number in it. */
+  pagesOf(object: string, window: number): Map<number, BasePage> {
+    const pages = new Map<number, BasePage>();
+    for (const { pages: numbers, firstPage, parts } of this.#windows.get(object)?.get(window) ?? []) {
+      const digests = Buffer.alloc(numbers.length * DIGEST_BYTES);
+      this.#digests.read(firstPage, digests);
+      const places = pagesIn(parts);
+      for (const [at, number] of numbers.entries()) {
+        const digest = digests.subarray(at * DIGEST_BYTES, (at + 1) * DIGEST_BYTES);
+        pages.set(number, { digest, part: this.#reusable(places[at]) });
+      }
+    }
+    return pages;
+  }
+
+  /** Whether a window has just these pages with these digests; then all its parts. */
+  unchanged(object: string, window: number, pages: Uint8Array, digests: Uint8Array): readonly Part[] | null {
+    const [stretch, second] = this.#windows.get(object)?.get(window) ?? [];
+    if (!stretch || second || !Buffer.from(stretch.pages).equals(pages)) return null;
+    const before = Buffer.allocUnsafe(digests.length);
+    this.#digests.read(stretch.firstPage, before);
+    if (!before.equals(digests)) return null;
+    return stretch.parts.every((part) => this.#reusable(part)) ? stretch.parts : null;
+  }
+
+  #reusable(part: Part | undefined): Part | null {
+    return part && (part.chunk === null || this.#base.isReusable(part.chunk)) ? part : null;
+  }
+}
+
+/** How many present pages an index has. */
+export function countPages(index: Pick<Index, 'memory'>): number {
+  return index.memory.reduce(
+    (sum, { ranges }) => sum + ranges.reduce((pages, range) => pages + presentPages(range), 0),
+    0,
+  );
+}
+
+type Range = Index['memory'][number]['ranges'][number];
+const PRESENT = 4;
+
+function presentPages([, pages, flags]: Range): number {
+  return flags & PRESENT ? pages : 0;
+}
+
+function addStretches(
+  windows: Map<number, Stretch[]>,
+  { ranges, pieces }: Index['memory'][number],
+  firstPage: number,
+  chunks: Index['chunks'],
+): number {
+  let page = firstPage;
+  let piece = 0;
+  let current = -1;
+  let numbers: number[] = [];
+  const end = () => {
+    const parts: Part[] = [];
+    for (let left = numbers.length * BLOCK_BYTES; left > 0; piece++) {
+      const part = partOf(pieces[piece] ?? -1, chunks);
+      if (!part) throw new Error('The memory of the base is not all there.');
+      parts.push(part);
+      left -= part.sizeBytes;
+    }
+    const stretch = { pages: Uint8Array.from(numbers), firstPage: page, parts };
+    if (numbers.length > 0) windows.set(current, [...(windows.get(current) ?? []), stretch]);
+    page += numbers.length;
+    numbers = [];
+  };
+  for (const range of ranges) {
+    const start = Number(BigInt(range[0]) / BigInt(BLOCK_BYTES));
+    for (let at = start; at < start + presentPages(range); at++) {
+      const window = Math.floor(at / PAGES_PER_WINDOW);
+      const number = at % PAGES_PER_WINDOW;
+      // A window that the stream comes back to begins anew.
+      if (window !== current || number <= (numbers.at(-1) ?? -1)) end();
+      current = window;
+      numbers.push(number);
+    }
+  }
+  end();
+  return page;
+}
+
+/** The part of each page, in order. */
+function pagesIn(parts: readonly Part[]): Part[] {
+  return parts.flatMap(({ chunk, offset, sizeBytes }) =>
+    Array.from({ length: sizeBytes / BLOCK_BYTES }, (_, page) => ({
+      chunk,
+      offset: chunk === null ? 0 : offset + page * BLOCK_BYTES,
+      sizeBytes: BLOCK_BYTES,
+    })),
+  );
+}

@@ -1,0 +1,82 @@
+/** A checkpoint's manifest and index, authenticated and checked, and the keys that its chunks are read with. */
+import { createHash } from 'node:crypto';
+import { promisify } from 'node:util';
+import { zstdDecompress } from 'node:zlib';
+import type { Store } from '../../store/store.ts';
+import { keysToRead } from '../encryption/dataKey.ts';
+import type { KeyRing } from '../encryption/keyRing.ts';
+import { open, type SubKeys } from '../encryption/seal.ts';
+import { FreezerError } from '../errors.ts';
+import { readFailed, requireManifest } from './catalogue.ts';
+import { Index, type Manifest } from './format.ts';
+
+/** A 64 GiB job's index has about 30 MB. */
+const LARGEST_INDEX_BYTES = 2 ** 30;
+
+export interface CheckpointSource {
+  readonly store: Store;
+  /** The job's, as in `CheckpointPlace`. */
+  readonly prefix: string;
+  readonly keyRing: KeyRing;
+}
+
+export interface OpenedCheckpoint {
+  readonly manifest: Manifest;
+  readonly index: Index;
+  /** Null where it is not encrypted. */
+  readonly keys: SubKeys | null;
+}
+
+/**
+ * Rejects with `FreezerError`: `notFound`, `wrongVersion`, `corrupt` for what is not there or not whole, `wrongKey` for what this key
+ * ring cannot read, `storeFailed` when the store does not answer.
+ */
+export async function openCheckpoint(source: CheckpointSource, id: string): Promise<OpenedCheckpoint> {
+  const { store, prefix, keyRing } = source;
+  const manifest = await requireManifest(store, prefix, id);
+  const keys = await keysToRead(manifest, prefix, keyRing);
+  return { manifest, keys, index: await readIndex(store, prefix, manifest, keys) };
+}
+
+/** What an index is sealed as. */
+export function indexContext(id: string): string {
+  return `index ${id}`;
+}
+
+async function readIndex(store: Store, prefix: string, manifest: Manifest, keys: SubKeys | null): Promise<Index> {
+  const { key, sha256 } = manifest.index;
+  const bytes = await store.get(prefix + key).catch((error: unknown) => {
+    throw readFailed(error);
+  });
+  if (createHash('sha256').update(bytes).digest('hex') !== sha256)
+    throw corrupt(manifest.id, 'its index does not have the hash that its manifest says');
+  const compressed = keys ? open(keys.encryption, bytes, indexContext(manifest.id)) : bytes;
+  if (compressed === null) throw corrupt(manifest.id, 'its index was not sealed with its key');
+  return parseIndex(compressed, manifest);
+}
+
+/** Throws `FreezerError` `corrupt` for anything that is not an index whose chunks are in the manifest's packs. */
+export async function parseIndex(compressed: Uint8Array, manifest: Pick<Manifest, 'id' | 'packs'>): Promise<Index> {
+  let value: unknown;
+  try {
+    const text = await promisify(zstdDecompress)(compressed, { maxOutputLength: LARGEST_INDEX_BYTES });
+    value = JSON.parse(text.toString('utf8'));
+  } catch (error) {
+    throw corrupt(manifest.id, `its index cannot be read: ${error}`);
+  }
+  const parsed = Index.safeParse(value);
+  if (!parsed.success) throw corrupt(manifest.id, `its index is malformed: ${parsed.error.issues[0]?.message}`);
+  const outside = parsed.data.chunks.findIndex(
+    ([, pack, offset, storedBytes]) => offset + storedBytes > (manifest.packs[pack]?.sizeBytes ?? 0),
+  );
+  if (outside >= 0) throw corrupt(manifest.id, `chunk ${outside} of its index is in no pack`);
+  return parsed.data;
+}
+
+export function corrupt(id: string, what: string): FreezerError {
+  return new FreezerError(
+    'corrupt',
+    `Checkpoint ${id} is corrupt: ${what}.`,
+    'Floe falls back to the checkpoint before it.',
+  );
+}

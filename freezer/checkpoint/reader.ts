@@ -1,0 +1,161 @@
+/**
+ * One checkpoint, opened for reading. Chunks are fetched, decompressed and verified in the compressor threads; no content that
+ * is not what the index says is ever given out.
+ */
+import pLimit from 'p-limit';
+import { FreezerError } from '../errors.ts';
+import { blocksOf, HASH_BYTES } from './blocks.ts';
+import { readFailed } from './catalogue.ts';
+import type { StoredChunk } from './compressor.ts';
+import type { Compressors } from './compressors.ts';
+import type { Chunk, Index, Manifest } from './format.ts';
+import { type CheckpointSource, corrupt, type OpenedCheckpoint, openCheckpoint } from './openCheckpoint.ts';
+import type { Write } from './writePlan.ts';
+
+const PACKS_IN_FLIGHT = 3;
+/** Chunks in one message to a thread. */
+const BATCH_CHUNKS = 16;
+
+/** `content` is empty where the thread wrote it; `hashes` are those of its blocks. */
+export type OnChunk = (number: number, content: Uint8Array, hashes: Uint8Array) => void;
+
+export interface ReadChunksOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Where a thread writes a chunk's content itself; null to have it handed to `onChunk`. */
+  readonly planFor?: (number: number) => readonly Write[] | null;
+}
+
+export class CheckpointReader {
+  readonly manifest: Manifest;
+  readonly index: Index;
+  readonly #source: CheckpointSource;
+  readonly #opened: OpenedCheckpoint;
+  readonly #compressors: Compressors;
+
+  constructor(source: CheckpointSource, opened: OpenedCheckpoint, compressors: Compressors) {
+    this.#source = source;
+    this.#opened = opened;
+    this.#compressors = compressors;
+    this.manifest = opened.manifest;
+    this.index = opened.index;
+  }
+
+  /** Rejects as `openCheckpoint` does. */
+  static async open(source: CheckpointSource, id: string, compressors: Compressors): Promise<CheckpointReader> {
+    return new CheckpointReader(source, await openCheckpoint(source, id), compressors);
+  }
+
+  /**
+   * Reads packs, several at a time, and calls `onChunk` once for each chunk, in any order. Rejects with `FreezerError` `corrupt` for
+   * the first chunk that does not verify, `storeFailed` when a pack cannot be read, `cancelled`.
+   */
+  async readChunks(numbers: Iterable<number>, onChunk: OnChunk, options: ReadChunksOptions = {}): Promise<void> {
+    const limit = pLimit(PACKS_IN_FLIGHT);
+    const stop = new AbortController();
+    const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
+    let failure: unknown;
+    const reads = [...this.#byPack(numbers)].map(([pack, wanted]) =>
+      limit(() => this.#readPack(pack, wanted, onChunk, { ...options, signal })).catch((error: unknown) => {
+        // The first is the cause; those after it only tell that they were stopped.
+        failure ??= error;
+        stop.abort();
+      }),
+    );
+    await Promise.all(reads);
+    if (failure !== undefined) throw failure;
+  }
+
+  /** One chunk's content, without the rest of its pack. Rejects as `readChunks` does. */
+  async readChunk(number: number, signal?: AbortSignal): Promise<{ content: Uint8Array; hashes: Uint8Array }> {
+    const chunk = this.#chunk(number);
+    const [, pack, offsetBytes, lengthBytes] = chunk;
+    const bytes = await this.#get(pack, { offsetBytes, lengthBytes }, signal);
+    const { contents, hashes } = await this.#unpack(new Uint8Array(bytes), [{ ...described(chunk) }]);
+    return { content: contents, hashes };
+  }
+
+  #byPack(numbers: Iterable<number>): Map<number, number[]> {
+    const byPack = new Map<number, number[]>();
+    for (const number of new Set(numbers)) {
+      const pack = this.#chunk(number)[1];
+      const wanted = byPack.get(pack) ?? [];
+      wanted.push(number);
+      byPack.set(pack, wanted);
+    }
+    const offset = (number: number) => this.#chunk(number)[2];
+    for (const wanted of byPack.values()) wanted.sort((a, b) => offset(a) - offset(b));
+    return byPack;
+  }
+
+  async #readPack(
+    pack: number,
+    wanted: readonly number[],
+    onChunk: OnChunk,
+    { signal, planFor }: ReadChunksOptions,
+  ): Promise<void> {
+    if (signal?.aborted) throw new FreezerError('cancelled', 'Reading the checkpoint was cancelled.', 'Nothing to do.');
+    const chunks = wanted.map((number) => this.#chunk(number));
+    const start = chunks[0]?.[2] ?? 0;
+    const end = chunks.reduce((most, [, , offset, storedBytes]) => Math.max(most, offset + storedBytes), 0);
+    const bytes = await this.#get(pack, { offsetBytes: start, lengthBytes: end - start }, signal);
+    for (let at = 0; at < wanted.length; at += BATCH_CHUNKS) {
+      const batch = wanted.slice(at, at + BATCH_CHUNKS);
+      const stored = batch.map((number) => {
+        const writes = planFor?.(number);
+        return { ...described(this.#chunk(number)), ...(writes ? { writes } : {}) };
+      });
+      const pieces = batch.map((number) => {
+        const [, , offset, storedBytes] = this.#chunk(number);
+        return bytes.subarray(offset - start, offset - start + storedBytes);
+      });
+      const { contents, hashes } = await this.#unpack(new Uint8Array(Buffer.concat(pieces)), stored);
+      this.#handOut(batch, stored, contents, hashes, onChunk);
+    }
+  }
+
+  #handOut(
+    batch: readonly number[],
+    stored: readonly StoredChunk[],
+    contents: Uint8Array,
+    hashes: Uint8Array,
+    onChunk: OnChunk,
+  ): void {
+    let [contentAt, hashAt] = [0, 0];
+    for (const [index, number] of batch.entries()) {
+      const { contentBytes, writes } = stored[index] as StoredChunk;
+      const contentEnd = contentAt + (writes ? 0 : contentBytes);
+      const hashEnd = hashAt + blocksOf(contentBytes) * HASH_BYTES;
+      onChunk(number, contents.subarray(contentAt, contentEnd), hashes.subarray(hashAt, hashEnd));
+      [contentAt, hashAt] = [contentEnd, hashEnd];
+    }
+  }
+
+  async #unpack(bytes: Uint8Array, chunks: StoredChunk[]): Promise<{ contents: Uint8Array; hashes: Uint8Array }> {
+    const answer = await this.#compressors.unpack(bytes, chunks, this.#opened.keys);
+    if (answer.damaged === null) return answer;
+    const { id } = chunks[answer.damaged] ?? { id: '' };
+    throw corrupt(this.manifest.id, `chunk ${id.slice(0, 12)} does not have its content`);
+  }
+
+  #get(
+    pack: number,
+    range: { offsetBytes: number; lengthBytes: number },
+    signal: AbortSignal | undefined,
+  ): Promise<Buffer> {
+    const { store, prefix } = this.#source;
+    const key = prefix + (this.manifest.packs[pack]?.key ?? '');
+    return store.get(key, { range, ...(signal ? { signal } : {}) }).catch((error: unknown) => {
+      throw readFailed(error);
+    });
+  }
+
+  #chunk(number: number): Chunk {
+    const chunk = this.index.chunks[number];
+    if (!chunk) throw corrupt(this.manifest.id, `its index has no chunk ${number}`);
+    return chunk;
+  }
+}
+
+function described([id, , , storedBytes, contentBytes]: Chunk): StoredChunk {
+  return { id, storedBytes, contentBytes };
+}
