@@ -63,6 +63,8 @@ export const JobRecord = z.object({
   failures: count,
   /** The job must start from the beginning: its last attempt failed by itself. */
   afresh: z.literal('1').nullable().default(null).transform(Boolean),
+  /** Its checkpoints stay when it has ended: its spec's `checkpoint.keepAtEnd`, for when the queue has dropped the spec. */
+  keepsCheckpoints: z.literal('1').nullable().default(null).transform(Boolean),
   /** How long its program ran, frozen time excluded. */
   ranMs: count,
   lostMs: count,
@@ -176,13 +178,21 @@ export async function readRuns(redis: Redis, id: string): Promise<RunRecord[]> {
 }
 
 /** Writes the records of jobs that are about to be queued, and announces them. */
-export async function createRecords(redis: Redis, jobs: readonly { id: string; name: string }[]): Promise<void> {
+export async function createRecords(
+  redis: Redis,
+  jobs: readonly { id: string; name: string; keepsCheckpoints?: boolean }[],
+): Promise<void> {
   const now = Date.now();
   const steps = redis.multi();
-  for (const { id, name } of jobs) {
+  for (const { id, name, keepsCheckpoints = false } of jobs) {
     const event = { jobId: id, epoch: 0, at: now, type: 'submitted' };
     steps
-      .hset(redisKeys.record(id), { state: 'queued', name, submittedAt: now })
+      .hset(redisKeys.record(id), {
+        state: 'queued',
+        name,
+        submittedAt: now,
+        ...(keepsCheckpoints && { keepsCheckpoints: '1' }),
+      })
       .zadd(redisKeys.jobs, now, id)
       .sadd(redisKeys.pools, poolOfJobId(id))
       .xadd(redisKeys.events, 'MAXLEN', '~', EVENTS_KEPT, '*', 'event', JSON.stringify(event));

@@ -22,6 +22,8 @@ export const JobResult = z.strictObject({
   /** One `tar.zst` of what `outputs` names; `unmatched` are the entries that named nothing. */
   outputs: Kept.extend({ files: z.int(), unmatched: z.array(z.string()) }).nullable(),
   logs: z.strictObject({ stdout: Kept, stderr: Kept }).nullable(),
+  /** Its checkpoints stay although it has ended. */
+  checkpointsKept: z.literal(true).optional(),
 });
 export type JobResult = z.output<typeof JobResult>;
 

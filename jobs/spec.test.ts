@@ -16,7 +16,14 @@ describe('parseJobSpec', () => {
       backoffMs: 1000,
       timeoutMs: 0,
       crashBudget: 20,
-      checkpoint: { everyMs: 900_000, ifUnusable: 'afresh', patienceMs: 600_000, ifNoWorkerFits: 'wait' },
+      checkpoint: {
+        everyMs: 900_000,
+        ifUnusable: 'afresh',
+        patienceMs: 600_000,
+        ifNoWorkerFits: 'wait',
+        keep: 2,
+        keepAtEnd: false,
+      },
       outputs: ['.'],
     });
   });
@@ -51,6 +58,7 @@ describe('parseJobSpec', () => {
     [{ command: ['x'], outputs: ['a/../../b'] }, /outputs\.0: must stay inside/],
     [{ command: ['x'], resources: { memoryBytes: '1GB' } }, /resources\.memoryBytes: .*got "1GB"/],
     [{ command: ['x'], checkpoint: { everyMs: -1 } }, /checkpoint\.everyMs: .*got -1/],
+    [{ command: ['x'], checkpoint: { keep: 0 } }, /checkpoint\.keep: .*got 0/],
     [{ command: ['x'], timeout: 5 }, /timeout/],
     ['xz', /\(the whole\): .*got "xz"/],
     [null, /\(the whole\): .*got null/],

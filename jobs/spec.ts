@@ -63,6 +63,10 @@ export const CheckpointPolicy = z.strictObject({
     .default(10 * MINUTE_MS),
   /** What to do once that patience is over: keep waiting, or start from the beginning. Default `wait`. */
   ifNoWorkerFits: z.enum(['wait', 'afresh']).default('wait'),
+  /** How many checkpoints are kept, the newest; older ones are removed. At least 1. Default 2. */
+  keep: z.int().min(1).max(1000).default(2),
+  /** Whether they stay when the job has ended, until `floe rm`. Default false. */
+  keepAtEnd: z.boolean().default(false),
 });
 
 /**

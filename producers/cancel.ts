@@ -2,7 +2,7 @@
  * Cancelling. The request is left in the record first: a worker that claims the job looks there at once. Then the job is
  * taken out of its queue, which BullMQ refuses, atomically, while a worker holds its lock: that worker cancels it. Out
  * of the queue nobody can claim it any more, so it is ended from here; the result, create-only, decides against a
- * dead worker that had just committed one. Done again after a failure half-way, it goes on where it stopped.
+ * dead worker that had just committed one. Its checkpoints go last. Done again after a failure half-way, it goes on where it stopped.
  */
 import { FloeError } from '../jobs/errors.ts';
 import { sendRequest } from '../jobs/fleet.ts';
@@ -10,6 +10,7 @@ import { poolOfJobId, storeKeys } from '../jobs/names.ts';
 import { endWithoutRun, type JobRecord } from '../jobs/record.ts';
 import { JobResult } from '../jobs/result.ts';
 import { isFinal } from '../jobs/state.ts';
+import { removeAll } from '../store/removeAll.ts';
 import { StoreError } from '../store/store.ts';
 import type { Connections } from './connections.ts';
 import { requireRecord } from './view.ts';
@@ -26,7 +27,17 @@ export async function cancelJob(connections: Connections, id: string): Promise<C
   if ((await queue.getJob(id)) !== undefined) return 'requested';
   const state = await endWithoutRun(connections.redis, await commitResult(connections, id, record));
   if (state !== 'cancelled') throw alreadyEnded(id, state);
+  if (!record.keepsCheckpoints) await removeCheckpoints(connections, id);
   return 'cancelled';
+}
+
+/** What the store does not let go of now costs space and nothing else; `floe gc` removes it. */
+async function removeCheckpoints(connections: Connections, id: string): Promise<void> {
+  try {
+    await removeAll(await connections.store(), storeKeys.checkpoints(id));
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+  }
 }
 
 /** Writes the result, or reads the one that was there before. */
@@ -42,6 +53,7 @@ async function commitResult(connections: Connections, id: string, record: JobRec
     finishedAt: new Date().toISOString(),
     outputs: null,
     logs: null,
+    ...(record.keepsCheckpoints && { checkpointsKept: true }),
   };
   const store = await connections.store();
   try {

@@ -108,7 +108,7 @@ async function enqueueAll(connections: Connections, jobs: readonly PreparedJob[]
 async function enqueue(connections: Connections, jobs: readonly PreparedJob[]): Promise<void> {
   await createRecords(
     connections.redis,
-    jobs.map(({ id, spec }) => ({ id, name: displayName(spec) })),
+    jobs.map(({ id, spec }) => ({ id, name: displayName(spec), keepsCheckpoints: spec.checkpoint.keepAtEnd })),
   );
   const byPool = Map.groupBy(jobs, (job) => job.spec.pool);
   for (const [pool, members] of byPool) {

@@ -65,6 +65,11 @@ export class Ledger {
     return this.#crashes;
   }
 
+  /** Whether its checkpoints stay when it has ended. */
+  get keepsCheckpoints(): boolean {
+    return this.#before.keepsCheckpoints;
+  }
+
   /** Whether its program has moved. */
   get hasBegun(): boolean {
     return this.#run !== null;

@@ -1,6 +1,7 @@
 /**
  * The end of a job, in the one order that loses nothing: the result in the store, which is create-only and decides; then
- * the record; then the queue. A worker that dies in between leaves the rest to the next one that gets the job.
+ * the record; then the queue; last its checkpoints go. A worker that dies in between leaves the rest to the next one that
+ * gets the job, and the checkpoints to `floe gc`.
  */
 import type { JobResult } from '../jobs/index.ts';
 import { StoreError } from '../store/store.ts';
@@ -9,6 +10,7 @@ import type { InsistOptions, Lease } from './lease.ts';
 import { describeEnd, type Ledger } from './ledger.ts';
 import type { QueuedJob } from './queuedJob.ts';
 import { commitResult } from './result.ts';
+import { removeAtEnd } from './retention.ts';
 
 export interface Ending {
   readonly context: WorkerContext;
@@ -20,9 +22,11 @@ export interface Ending {
 /** Resolves to the result that counts: that of another run, if one was first. Rejects with `lost`. */
 export async function settle(ending: Ending, result: JobResult): Promise<JobResult> {
   const { context, queued, lease, ledger } = ending;
-  const committed = await lease.insist(() => commitResult(context.store, result), untilStored(context, queued));
+  const final = ledger.keepsCheckpoints ? { ...result, checkpointsKept: true as const } : result;
+  const committed = await lease.insist(() => commitResult(context.store, final), untilStored(context, queued));
   await ledger.ended(committed);
   await report(queued, lease, committed);
+  if (!committed.checkpointsKept) await removeAtEnd(context, queued.id);
   return committed;
 }
 

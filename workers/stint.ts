@@ -148,7 +148,8 @@ export class Stint {
     await ledger.began(run, beginning.thaw, beginning.passedOver);
     await lease.insist(() => this.#queued.keepInFront());
     this.#log(beginning.thaw ? 'thawed' : 'started', { checkpoint: beginning.thaw?.checkpoint.id });
-    await watchProgram({ ...ending, data, wishes: this.#wishes }, run);
+    const thawedFrom = beginning.thaw?.checkpoint.id ?? null;
+    await watchProgram({ ...ending, data, wishes: this.#wishes, thawedFrom }, run);
   }
 
   async #leaveUnbegun(ledger: Ledger, lease: Lease): Promise<void> {

@@ -20,6 +20,7 @@ import type { InsistOptions } from './lease.ts';
 import { describeEnd } from './ledger.ts';
 import { LogShipper } from './logShipper.ts';
 import { resultOfEnd, resultWithoutEnd } from './result.ts';
+import { Retention } from './retention.ts';
 import { type Ending, settle, untilStored } from './settle.ts';
 import { LONGEST_TIMER_MS } from './timer.ts';
 import type { Wishes } from './wishes.ts';
@@ -31,6 +32,8 @@ const FREEZE_PAUSE_MS = { first: 1000, longest: 30_000 };
 export interface WatchOrder extends Ending {
   readonly data: JobData;
   readonly wishes: Wishes;
+  /** The checkpoint that the run was thawed from. */
+  readonly thawedFrom: string | null;
 }
 
 /** Resolves when the job has been given back or has ended. */
@@ -43,18 +46,21 @@ class Watch implements Disposable {
   readonly #order: WatchOrder;
   readonly #run: Run;
   readonly #shipper: LogShipper;
+  readonly #retention: Retention;
   #freezeFailures = 0;
   #isFreezing = false;
   #checkpointTimer: NodeJS.Timeout | undefined;
   #timeoutTimer: NodeJS.Timeout | undefined;
 
   constructor(order: WatchOrder, run: Run) {
-    const { context, queued, lease, wishes } = order;
+    const { context, queued, lease, wishes, data } = order;
     this.#order = order;
     this.#run = run;
     this.#shipper = new LogShipper(context.redis, queued, run, lease, (error) =>
       this.#log('its log cannot be shown', { err: error }),
     );
+    this.#retention = new Retention({ context, queued, keep: data.spec.checkpoint.keep, signal: lease.signal });
+    this.#retention.began(order.thawedFrom);
     void run.ended.then((end) => wishes.set({ end }));
     this.#scheduleCheckpoint();
     this.#scheduleTimeout();
@@ -63,6 +69,7 @@ class Watch implements Disposable {
   [Symbol.dispose](): void {
     clearTimeout(this.#checkpointTimer);
     clearTimeout(this.#timeoutTimer);
+    this.#retention[Symbol.dispose]();
   }
 
   async untilOver(): Promise<void> {
@@ -199,6 +206,7 @@ class Watch implements Disposable {
     );
     if (frozen !== null) {
       await ledger.checkpointed(frozen);
+      this.#retention.apply();
       this.#log('checkpointed', { checkpoint: frozen.checkpoint.id, frozenMs: frozen.frozenMs, why });
     }
     this.#scheduleCheckpoint();

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openStore, type Store, StoreError } from '../../store/index.ts';
+import { alteredStore } from '../../store/testing/altered.ts';
 import { writeCheckpoint } from '../testing/writeCheckpoint.ts';
 import { checkpointId, checkpointKeys, type Manifest } from './format.ts';
 import {
@@ -192,7 +193,7 @@ describe('a removal that is cut short', () => {
         await store.delete([key]);
       }
     };
-    return Object.create(store, { delete: { value: dying } }) as Store;
+    return alteredStore(store, { delete: dying });
   }
 
   test.each([0, 1, 2, 3, 4, 5])(

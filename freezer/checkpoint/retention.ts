@@ -11,7 +11,8 @@
  */
 import pLimit from 'p-limit';
 import type { Cancellable, Store, StoredObject } from '../../store/store.ts';
-import { type ManifestAnswer, readManifest, storeFailed } from './catalogue.ts';
+import type { CheckpointSummary } from '../runtime.ts';
+import { type ManifestAnswer, readManifest, storeFailed, summarize } from './catalogue.ts';
 import { CheckpointId, checkpointKeys } from './format.ts';
 
 const MANIFESTS_AT_ONCE = 16;
@@ -56,6 +57,11 @@ export async function readHoldings(store: Store, prefix: string, options: Cancel
     limit(async () => [checkpoint, await readManifest(store, prefix, checkpoint)] as const);
   const answers = (await Promise.all(manifests.map(read))).filter(([, answer]) => answer.kind !== 'notFound');
   return { prefix, indexes, packs, manifests, answers: new Map(answers) };
+}
+
+/** The checkpoints that can be read, oldest first. */
+export function summariesOf({ answers }: Holdings): CheckpointSummary[] {
+  return [...answers.values()].flatMap((answer) => (answer.kind === 'found' ? [summarize(answer.manifest)] : []));
 }
 
 /** Pure: what goes by the rule. What a checkpoint that stays needs never does. */

@@ -30,6 +30,8 @@ interface SubmitFlags extends CommonOptions {
   readonly backoff?: number;
   readonly timeout?: number;
   readonly checkpointEvery?: number;
+  readonly keepCheckpoints?: number;
+  readonly keepAtEnd?: boolean;
   readonly crashBudget?: number;
   readonly cpus?: number;
   readonly memory?: string;
@@ -66,6 +68,12 @@ export function addSubmit(program: Command): void {
       'time between periodic checkpoints, 0 for none (default: 15m)',
       durationFlag('--checkpoint-every'),
     )
+    .option(
+      '--keep-checkpoints <number>',
+      'how many of its checkpoints are kept, the newest (default: 2)',
+      integerFlag('--keep-checkpoints'),
+    )
+    .option('--keep-at-end', 'keep them when the job has ended, until `floe rm`')
     .option(
       '--crash-budget <number>',
       'how many crashes of workers it survives (default: 20)',
@@ -140,7 +148,10 @@ export async function readSubmission(
     outputs: flags.output,
     command: words.length > 0 ? words : undefined,
     env: merged(file.env, flags.env),
-    checkpoint: merged(file.checkpoint, withoutUndefined({ everyMs: flags.checkpointEvery })),
+    checkpoint: merged(
+      file.checkpoint,
+      withoutUndefined({ everyMs: flags.checkpointEvery, keep: flags.keepCheckpoints, keepAtEnd: flags.keepAtEnd }),
+    ),
     resources: merged(
       file.resources,
       withoutUndefined({ cpus: flags.cpus, memoryBytes: flags.memory, gpus: flags.gpus }),

@@ -95,7 +95,7 @@ export class Stack implements AsyncDisposable {
 
   async add(spec: JobSpec, workspace?: string): Promise<string> {
     const id = newJobId(spec.pool);
-    await createRecords(this.redis, [{ id, name: displayName(spec) }]);
+    await createRecords(this.redis, [{ id, name: displayName(spec), keepsCheckpoints: spec.checkpoint.keepAtEnd }]);
     const key = storeKeys.input(id);
     const input = workspace ? { key, sizeBytes: (await putFolder(this.store, key, workspace)).sizeBytes } : null;
     const data = { spec, input, submittedAt: Date.now() };
