@@ -23,8 +23,9 @@ function integer(min: number, max = Number.MAX_SAFE_INTEGER) {
 }
 
 /** A list, or words with commas between them. */
-function list<T extends z.ZodType>(entry: T) {
-  const split = (value: unknown) => (typeof value === 'string' ? value.split(',').map((word) => word.trim()) : value);
+function list<T extends z.ZodType>(entry: T, separator: string | RegExp = ',') {
+  const split = (value: unknown) =>
+    typeof value === 'string' ? value.split(separator).map((word) => word.trim()) : value;
   return z.preprocess(split, z.array(entry).min(1, 'must name at least one'));
 }
 
@@ -36,10 +37,21 @@ const redisUrl = text.regex(
   'must be redis://[user:password@]host[:port][/database], rediss://… or unix:///path/of/socket',
 );
 const storeUrl = text.regex(/^(s3:\/\/[^/]+|file:\/\/\/)/, 'must be s3://bucket[/prefix] or file:///folder');
+/** As freezer/encryption/keyRing.ts takes it. */
+const encryptionKey = z
+  .string('must be text')
+  .regex(
+    /^([0-9a-fA-F]{64}|[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=|kms:[A-Za-z0-9/_:-]{1,2048})$/,
+    'must be 32 bytes in base64 or hexadecimal, or kms:<key id, ARN or alias/name>',
+  );
 
 /** Each option has its environment variable, its meaning and unit, and its default in words. */
 const option = <T extends z.ZodType>(schema: T, env: string, description: string, byDefault: string) =>
-  schema.optional().meta({ env, description, byDefault });
+  schema.optional().meta({ env, description, byDefault, isSecret: false });
+
+/** An option whose value is never shown. */
+const secret = <T extends z.ZodType>(schema: T, env: string, description: string, byDefault: string) =>
+  schema.optional().meta({ env, description, byDefault, isSecret: true });
 
 const WorkerOptions = z.strictObject({
   name: option(text.max(100), 'FLOE_WORKER_NAME', 'Name of this worker, unique in the fleet.', 'the host name'),
@@ -83,11 +95,20 @@ const WorkerOptions = z.strictObject({
   ),
 });
 
+const EncryptionOptions = z.strictObject({
+  key: secret(
+    list(encryptionKey, /[\s,]+/),
+    'FLOE_ENCRYPTION_KEY',
+    'Key that checkpoints are encrypted with: 32 bytes in base64 or hexadecimal, as `floe new-key` makes them, or kms:<key>. After a comma, older keys that only read.',
+    'none: not encrypted',
+  ),
+});
+
 const DashboardOptions = z.strictObject({
   host: option(text, 'FLOE_DASHBOARD_HOST', 'Address that the dashboard listens on.', '127.0.0.1'),
   port: option(integer(0, 65_535), 'FLOE_DASHBOARD_PORT', 'Port of the dashboard; 0 for any free one.', '3000'),
-  password: option(text, 'FLOE_DASHBOARD_PASSWORD', 'Password of the user `admin`.', 'generated and printed'),
-  readOnlyPassword: option(
+  password: secret(text, 'FLOE_DASHBOARD_PASSWORD', 'Password of the user `admin`.', 'generated and printed'),
+  readOnlyPassword: secret(
     text,
     'FLOE_DASHBOARD_READ_ONLY_PASSWORD',
     'Password of the user `viewer`, who can look but change nothing.',
@@ -116,6 +137,7 @@ const Options = z.strictObject({
     'How much the daemons log.',
     'info',
   ),
+  encryption: EncryptionOptions.prefault({}),
   worker: WorkerOptions.prefault({}),
   dashboard: DashboardOptions.prefault({}),
 });
@@ -128,6 +150,8 @@ export interface Config {
   readonly stateDir: string;
   readonly toolbox: string;
   readonly logLevel: NonNullable<Options['logLevel']>;
+  /** The first key is current, the others only read; empty where nothing is encrypted. */
+  readonly encryption: { readonly key: readonly string[] };
   readonly worker: Required<{
     [K in Exclude<keyof Options['worker'], 'runtimes'>]: NonNullable<Options['worker'][K]>;
   }> & {
@@ -174,13 +198,14 @@ export function loadConfig(sources: ConfigSources = {}): Config {
 
 function withDefaults(options: Options, env: NodeJS.ProcessEnv): Config {
   const stateDir = resolve(options.stateDir ?? defaultStateDir(env));
-  const { worker, dashboard } = options;
+  const { encryption, worker, dashboard } = options;
   return {
     redisUrl: options.redisUrl ?? null,
     store: options.store ?? pathToFileURL(join(stateDir, 'store')).href,
     stateDir,
     toolbox: resolve(options.toolbox ?? join(env.FLOE_SETUP_DIR || '/var/lib/floe/setup', 'toolbox')),
     logLevel: options.logLevel ?? 'info',
+    encryption: { key: encryption.key ?? [] },
     worker: {
       name: worker.name ?? hostname(),
       pools: worker.pools ?? ['default'],
@@ -218,9 +243,11 @@ export interface OptionDescription {
   readonly env: string;
   readonly description: string;
   readonly byDefault: string;
+  /** Its value is never shown. */
+  readonly isSecret: boolean;
 }
 
-const Described = z.object({ env: z.string(), description: z.string(), byDefault: z.string() });
+const Described = z.object({ env: z.string(), description: z.string(), byDefault: z.string(), isSecret: z.boolean() });
 
 function describe(shape: z.core.$ZodShape, prefix = ''): OptionDescription[] {
   return Object.entries(shape).flatMap(([key, schema]) => {
@@ -230,7 +257,11 @@ function describe(shape: z.core.$ZodShape, prefix = ''): OptionDescription[] {
   });
 }
 
-const NESTED: Record<string, z.ZodObject> = { worker: WorkerOptions, dashboard: DashboardOptions };
+const NESTED: Record<string, z.ZodObject> = {
+  encryption: EncryptionOptions,
+  worker: WorkerOptions,
+  dashboard: DashboardOptions,
+};
 
 /** All options, in the order of the schema. */
 export const OPTION_LIST: readonly OptionDescription[] = describe(Options.shape);
@@ -239,8 +270,10 @@ function invalid(error: z.ZodError, settings: Settings): FloeError {
   const clauses = error.issues.map((issue) => {
     const path = issue.path.map(String);
     // An issue inside a list belongs to the option that holds the list.
-    const option = OPTION_LIST.find((each) => `${path.join('.')}.`.startsWith(`${each.path}.`))?.path ?? path.join('.');
-    return `${settings.origins.get(option) ?? option}: ${issue.message}, got ${showValue(settings.given.get(option))}`;
+    const option = OPTION_LIST.find((each) => `${path.join('.')}.`.startsWith(`${each.path}.`));
+    const name = option?.path ?? path.join('.');
+    const clause = `${settings.origins.get(name) ?? name}: ${issue.message}`;
+    return option?.isSecret ? clause : `${clause}, got ${showValue(settings.given.get(name))}`;
   });
   return invalidOption(`${clauses.join('; ')}.`);
 }

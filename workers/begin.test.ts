@@ -34,7 +34,7 @@ test.each(['unsupported', 'imageNotFound', 'notFound'] as const)(
   },
 );
 
-test.each(['notHere', 'cannotRun', 'diskFull', 'failed', 'storeFailed', 'lost', 'cpuMismatch'] as const)(
+test.each(['notHere', 'cannotRun', 'diskFull', 'failed', 'storeFailed', 'lost', 'cpuMismatch', 'wrongKey'] as const)(
   '%s: it waits for a better time or another worker, with its checkpoints as they are',
   async (code) => {
     const later = { kind: 'later', error: expect.objectContaining({ code }) };

@@ -14,11 +14,11 @@ import {
   type Program,
   type Run,
 } from '../freezer/index.ts';
-import { type JobData, storeKeys } from '../jobs/index.ts';
+import type { JobData } from '../jobs/index.ts';
 import { getFolder } from '../store/folder.ts';
 import { StoreError, type StoreErrorCode } from '../store/store.ts';
 import type { History } from './claim.ts';
-import type { WorkerContext } from './context.ts';
+import { checkpointPlace, type WorkerContext } from './context.ts';
 import type { Lease } from './lease.ts';
 import type { Ledger } from './ledger.ts';
 import type { QueuedJob } from './queuedJob.ts';
@@ -90,7 +90,7 @@ async function thaw(order: Order, checkpoint: CheckpointSummary, passedOver: str
   const beganAt = performance.now();
   const run = await context.runtime.thaw({
     ...commonOptions(order),
-    place: { storeUrl: context.storeUrl, prefix: storeKeys.checkpoints(queued.id) },
+    place: checkpointPlace(context, queued.id),
     checkpointId: checkpoint.id,
     onProgress: (progress) => ledger.report(progress),
   });

@@ -2,7 +2,8 @@
 import type { Redis } from 'ioredis';
 import type { LimitFunction } from 'p-limit';
 import type { Logger } from 'pino';
-import type { Runtime } from '../freezer/runtime.ts';
+import type { CheckpointPlace, Runtime } from '../freezer/runtime.ts';
+import { storeKeys } from '../jobs/index.ts';
 import type { Store } from '../store/store.ts';
 import type { LeaseTerms } from './lease.ts';
 import type { FreezeRate } from './triage.ts';
@@ -14,6 +15,8 @@ export interface WorkerContext {
   readonly store: Store;
   /** Opens the same store; for the engine, which is a process of its own. */
   readonly storeUrl: string;
+  /** Master keys of checkpoints, as in a `CheckpointPlace`. */
+  readonly encryptionKeys: readonly string[];
   readonly runtime: Runtime;
   readonly cpuFeatures: readonly string[];
   readonly leaseTerms: LeaseTerms;
@@ -21,4 +24,10 @@ export interface WorkerContext {
   readonly freezes: LimitFunction;
   readonly freezeRate: FreezeRate;
   readonly logger: Logger;
+}
+
+/** Where a job's checkpoints are, and what opens them. */
+export function checkpointPlace(context: WorkerContext, jobId: string): CheckpointPlace {
+  const { storeUrl, encryptionKeys } = context;
+  return { storeUrl, encryptionKeys, prefix: storeKeys.checkpoints(jobId) };
 }

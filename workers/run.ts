@@ -46,6 +46,7 @@ async function start(
     const worker = await startWorker({
       ...parts,
       storeUrl: config.store,
+      encryptionKeys: config.encryption.key,
       ...{ name, runtime, pools, slots, lockDurationMs, stopMarginMs, noticeSources },
     });
     started.resolve(worker);

@@ -11,9 +11,10 @@
  *   checkpoint               frozen and continued; if that fails the program runs on and the old checkpoint stands
  */
 import { FreezerError, type Frozen, type ProgramEnd, type Run } from '../freezer/index.ts';
-import { type JobData, type JobResult, storeKeys } from '../jobs/index.ts';
+import type { JobData, JobResult } from '../jobs/index.ts';
 import { StoreError } from '../store/store.ts';
 import { cancelledResult, crashBudgetMessage } from './claim.ts';
+import { checkpointPlace } from './context.ts';
 import { inTurn } from './inTurn.ts';
 import { keepLogs, keepOutputs } from './keep.ts';
 import type { InsistOptions } from './lease.ts';
@@ -216,7 +217,7 @@ class Watch implements Disposable {
   /** Null when no checkpoint was committed: the program runs on or has ended, and the checkpoint before still stands. */
   async #freeze(afterwards: 'stop' | 'continue', signal: AbortSignal): Promise<Frozen | null> {
     const { context, queued, ledger, lease, wishes } = this.#order;
-    const place = { storeUrl: context.storeUrl, prefix: storeKeys.checkpoints(queued.id) };
+    const place = checkpointPlace(context, queued.id);
     const onProgress = ledger.report.bind(ledger);
     try {
       return await inTurn(context.freezes, AbortSignal.any([signal, wishes.ended]), async () => {

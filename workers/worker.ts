@@ -34,6 +34,8 @@ export interface WorkerOptions {
   readonly store: Store;
   /** The URL that opens the same store. */
   readonly storeUrl: string;
+  /** Master keys of checkpoints, as in a `CheckpointPlace`. Default none. */
+  readonly encryptionKeys?: readonly string[];
   readonly runtime: Runtime;
   /** Pools whose jobs it takes, in that order. */
   readonly pools: readonly string[];
@@ -92,6 +94,7 @@ class Daemon implements RunningWorker {
       redis,
       store,
       storeUrl,
+      encryptionKeys: options.encryptionKeys ?? [],
       runtime,
       logger,
       cpuFeatures: machine.cpuFeatures,

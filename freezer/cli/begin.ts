@@ -14,7 +14,7 @@ import type { Store } from '../../store/store.ts';
 import { checkpointIds, requireManifest, summarize } from '../checkpoint/catalogue.ts';
 import { epochOf } from '../checkpoint/retention.ts';
 import { FreezerError, type FreezerErrorCode } from '../errors.ts';
-import type { CheckpointSummary, Program, RenewLease, Run, Runtime } from '../runtime.ts';
+import type { CheckpointPlace, CheckpointSummary, Program, RenewLease, Run, Runtime } from '../runtime.ts';
 import { candidates, PREFIX } from './checkpoints.ts';
 import { type Claim, createClaim, newestClaim } from './claims.ts';
 import { CommandError } from './commandError.ts';
@@ -23,7 +23,7 @@ import { say } from './output.ts';
 
 export interface Beginning {
   readonly store: Store;
-  readonly storeUrl: string;
+  readonly place: CheckpointPlace;
   readonly runtime: Runtime;
   readonly program: Program;
   /** Folder that the workspace begins with a copy of; null for an empty workspace. */
@@ -122,7 +122,7 @@ async function thawOne(beginning: Beginning, claim: Claim): Promise<{ run: Run; 
 async function thaw(beginning: Beginning, claim: Claim, checkpointId: string): Promise<Run> {
   return beginning.runtime.thaw({
     ...commonOptions(beginning, claim),
-    place: { storeUrl: beginning.storeUrl, prefix: PREFIX },
+    place: beginning.place,
     checkpointId,
     onProgress: (progress) => beginning.onStep(describeStep(progress)),
   });

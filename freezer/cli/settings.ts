@@ -1,7 +1,9 @@
 /** Where things are, from flags and the environment; flags win. */
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { z } from 'zod';
+import { KeyRing } from '../encryption/keyRing.ts';
 import { CommandError } from './commandError.ts';
 import { EXIT_CODES_HELP } from './exitCodes.ts';
 
@@ -14,6 +16,8 @@ export interface CommonFlags {
 const absolute = z.string().startsWith('/', 'must be an absolute path');
 const Settings = z.object({
   storeUrl: z.string().min(1),
+  /** See encryption/keyRing.ts. Empty: what is written is not encrypted. */
+  encryptionKeys: z.array(z.string()),
   /** What this machine keeps: the running program's files, and the socket of the running start. */
   stateDirectory: absolute,
   toolboxDirectory: absolute,
@@ -29,10 +33,11 @@ const ORIGINS: Record<string, string> = {
   name: '--name or FREEZER_NAME',
 };
 
-/** Empty variables count as not set. Throws `CommandError` `usage`. */
+/** Empty variables count as not set. Throws `CommandError` `usage`, and `FreezerError` `wrongKey` for an encryption key that is none. */
 export function readSettings(flags: CommonFlags, env: NodeJS.ProcessEnv = process.env): Settings {
   const parsed = Settings.safeParse({
     storeUrl: flags.store ?? (env.S3 || 'file:///dump'),
+    encryptionKeys: encryptionKeys(env),
     stateDirectory: flags.stateDir ?? (env.FREEZER_STATE_DIR || '/var/lib/freezer'),
     toolboxDirectory: env.FLOE_TOOLBOX || join(env.FLOE_SETUP_DIR || '/var/lib/floe/setup', 'toolbox'),
     name: flags.name ?? (env.FREEZER_NAME || 'default'),
@@ -40,6 +45,34 @@ export function readSettings(flags: CommonFlags, env: NodeJS.ProcessEnv = proces
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   throw new CommandError('usage', `${ORIGINS[String(issue?.path[0])]}: ${issue?.message}.`, 'Correct it.');
+}
+
+/** Keys with commas or white space between them, the current one first; `FREEZER_ENCRYPTION_KEY_FILE` names a file that has them. */
+function encryptionKeys({
+  FREEZER_ENCRYPTION_KEY: given,
+  FREEZER_ENCRYPTION_KEY_FILE: path,
+}: NodeJS.ProcessEnv): string[] {
+  if (!given && !path) return [];
+  if (given && path) {
+    const message = 'Both FREEZER_ENCRYPTION_KEY and FREEZER_ENCRYPTION_KEY_FILE are set.';
+    throw new CommandError('usage', message, 'Unset one of them.');
+  }
+  const keys = (path ? readKeyFile(path) : (given ?? '')).split(/[\s,]+/).filter((word) => word !== '');
+  // What was to be a key, and is empty, must not turn encryption off.
+  if (keys.length === 0) {
+    throw new CommandError('usage', `${path ?? 'FREEZER_ENCRYPTION_KEY'} has no key.`, 'Put one there.');
+  }
+  KeyRing.of(keys);
+  return keys;
+}
+
+function readKeyFile(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new CommandError('usage', `FREEZER_ENCRYPTION_KEY_FILE: ${reason}.`, 'Correct the path or its permissions.');
+  }
 }
 
 /** Adds the flags that a command needs, its examples and the exit codes. */

@@ -76,6 +76,8 @@ async function start(command: string[], flags: StartFlags): Promise<void> {
   const freezing = freezeSignals(process.env);
   for (const name of ignoredVariables(process.env)) say(`${name} has no meaning here and is ignored`);
   await using store = await openStore(settings.storeUrl);
+  const { storeUrl, encryptionKeys } = settings;
+  const place = { storeUrl, encryptionKeys, prefix: PREFIX };
   const runtime = openProcessRuntime(settings);
   const progress = new Progress(command);
   await using _control = await ControlServer.open(settings.stateDirectory, settings.name, progress.answer);
@@ -84,7 +86,7 @@ async function start(command: string[], flags: StartFlags): Promise<void> {
   using lease = new StandingLease();
   const workspace = flags.workspace ? resolve(flags.workspace) : existsSync(USUAL_WORKSPACE) ? USUAL_WORKSPACE : null;
   const begun = await begin({
-    ...{ store, storeUrl: settings.storeUrl, runtime, workspace, afresh: flags.afresh ?? false },
+    ...{ store, place, runtime, workspace, afresh: flags.afresh ?? false },
     program: { command, env: programEnvironment(process.env, flags.env), volumes: flags.volume },
     attachLease: lease.attach,
     signal: progress.signal,
@@ -94,7 +96,7 @@ async function start(command: string[], flags: StartFlags): Promise<void> {
   });
   await using run = begun.run;
   const relay = new Relay(run);
-  const session = new Session(begun, store, { storeUrl: settings.storeUrl, prefix: PREFIX });
+  const session = new Session(begun, store, place);
   progress.running(session);
   const outcome = await session.outcome;
   // Before anything is copied: what the program left running could put a link in the place of a file, and this process may read any.

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { EXIT_CODES_HELP } from './exitCodes.ts';
 import { addLs, addWorkers } from './lists.ts';
 import { addCancel, addCheckpoint, addDrain, addFetch } from './requests.ts';
-import { addConfig, addStopRedis } from './setup.ts';
+import { addConfig, addNewKey, addStopRedis } from './setup.ts';
 import { addStatus } from './status.ts';
 import { addSubmit } from './submit.ts';
 import { addLogs, addWait } from './wait.ts';
@@ -19,7 +19,7 @@ export function createProgram(): Command {
     .configureOutput({ outputError: () => undefined }) // errors are reported at the edge
     .addHelpText('after', `\nEvery command has examples: floe COMMAND --help\n${EXIT_CODES_HELP}`);
   for (const add of [addSubmit, addLs, addStatus, addLogs, addWait, addCancel, addCheckpoint, addFetch]) add(program);
-  for (const add of [addWorkers, addDrain, addConfig, addStopRedis]) add(program);
+  for (const add of [addWorkers, addDrain, addConfig, addNewKey, addStopRedis]) add(program);
   return program;
 }
 

@@ -1,4 +1,5 @@
-/** `floe config` and `floe stop-redis`: what this machine uses. */
+/** `floe config`, `floe new-key` and `floe stop-redis`: what this machine uses. */
+import { randomBytes } from 'node:crypto';
 import type { Command } from 'commander';
 import { type Config, loadConfig, OPTION_LIST } from '../../jobs/config.ts';
 import { stopEmbeddedRedis } from '../../jobs/embeddedRedis.ts';
@@ -15,7 +16,10 @@ export function addConfig(program: Command): void {
     .description('Show every option: its value here, its environment variable, its default and meaning.')
     .action(async (options: CommonOptions) => {
       const config = loadConfig({ flags: connectionFlags(options) });
-      const rows = OPTION_LIST.map((option) => ({ ...option, value: shownValue(config, option.path) }));
+      const rows = OPTION_LIST.map(({ isSecret, ...option }) => ({
+        ...option,
+        value: shownValue(config, option.path, isSecret),
+      }));
       if (options.json) return printJson(rows);
       const cells = rows.map((row) => [row.path, row.value, row.env, row.byDefault, row.description]);
       await print(formatTable(['OPTION', 'VALUE', 'ENVIRONMENT', 'DEFAULT', 'MEANING'], cells, outputWidth(), 4));
@@ -23,12 +27,25 @@ export function addConfig(program: Command): void {
   finishCommand(command, ['floe config', 'FLOE_SLOTS=2 floe config --json']);
 }
 
-/** Passwords are not shown. */
-function shownValue(config: Config, path: string): string {
+/** Passwords and keys are not shown. */
+function shownValue(config: Config, path: string, isSecret: boolean): string {
   const value = valueAt(config, path.split('.'));
-  if (value === null || value === undefined) return '-';
-  if (path.toLowerCase().endsWith('password')) return '(set)';
+  const isEmpty = Array.isArray(value) && value.length === 0;
+  if (value === null || value === undefined || isEmpty) return '-';
+  if (isSecret) return '(set)';
   return withoutPassword(String(value));
+}
+
+export function addNewKey(program: Command): void {
+  const command = program
+    .command('new-key')
+    .description('Print a fresh key for FLOE_ENCRYPTION_KEY. Keep it: without it no checkpoint can be thawed.')
+    .action(async (options: CommonOptions) => {
+      const key = randomBytes(32).toString('base64');
+      if (options.json) return printJson({ key });
+      await print(`${key}\n`);
+    });
+  finishCommand(command, ['floe new-key > /etc/floe/encryption.key']);
 }
 
 export function addStopRedis(program: Command): void {
