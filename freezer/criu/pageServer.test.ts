@@ -3,6 +3,7 @@ import { type HeaderLayout, headerLayout, PAGE_BYTES, PageServer, type PageSink 
 
 const COMMAND = { add: 1, hole: 2, open: 3, openAndTell: 4, hasParent: 5, addWithFlags: 6, get: 7, close: 0x1023 };
 const PROCESS = (1000n << 8n) | 1n;
+const SHARED = (7n << 8n) | 2n;
 
 function header(layout: HeaderLayout, command: number, pages = 0, address = 0n, object = PROCESS): Buffer {
   const bytes = Buffer.alloc(layout === 'wide' ? 32 : 24);
@@ -43,8 +44,8 @@ describe.each(['wide', 'narrow'] as const)('%s headers', (layout) => {
     header(layout, (2 << 16) | COMMAND.addWithFlags, 5, 0x1000n),
     header(layout, COMMAND.hole, 3, 0x2000n),
     header(layout, COMMAND.hasParent),
-    header(layout, COMMAND.open),
-    header(layout, COMMAND.add, 2, 0x9000n),
+    header(layout, COMMAND.open, 0, 0n, SHARED),
+    header(layout, COMMAND.add, 2, 0x9000n, SHARED),
     twoPages,
     header(layout, COMMAND.close),
   ]);
@@ -56,7 +57,7 @@ describe.each(['wide', 'narrow'] as const)('%s headers', (layout) => {
       ['range', 0x7f00_0000_0000n, 1, 4],
       ['range', 0x1000n, 5, 2],
       ['range', 0x2000n, 3, 1],
-      ['open', PROCESS],
+      ['open', SHARED],
       ['range', 0x9000n, 2, 4],
       ['close'],
     ]);

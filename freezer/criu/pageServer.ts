@@ -24,9 +24,13 @@ const Command = {
 
 /** No process maps more than 2^47 bytes; a larger count is a broken or hostile stream. */
 const MOST_PAGES = 2 ** 35;
+/** No kernel maps anything beyond for a program. Up to here a number holds each byte's address. */
+const END_OF_MEMORY = 2n ** 53n;
+const ALL_FLAGS = PageFlags.parent | PageFlags.lazy | PageFlags.present;
 
 /**
- * What the stream describes. `object` is CRIU's `id << 8 | type`, type 1 a process, 2 shared memory.
+ * What the stream describes. `object` is CRIU's `id << 8 | type`, type 1 a process, 2 shared memory. None is opened twice; ranges
+ * are of the one that was opened last, and of whole pages.
  * Bytes given to `data` are borrowed: they are overwritten after the call returns.
  */
 export interface PageSink {
@@ -49,6 +53,8 @@ export class PageServer {
   readonly #layout: HeaderLayout;
   readonly #header: Buffer;
   #headerFill = 0;
+  readonly #opened = new Set<bigint>();
+  #object: bigint | null = null;
   #address = 0n;
   #dataLeft = 0;
   /** Memory bytes received. */
@@ -90,15 +96,16 @@ export class PageServer {
   }
 
   #obey(): void {
+    if (this.isClosed) throw broken('it goes on after its end');
     const word = this.#header.readUInt32LE(0);
     const command = word & 0xffff;
     const object = this.#header.readBigUInt64LE(this.#header.length - 8);
     switch (command) {
       case Command.open:
-        this.#sink.open(object);
+        this.#open(object);
         break;
       case Command.openAndTell:
-        this.#sink.open(object);
+        this.#open(object);
         this.#reply(Buffer.from([0]));
         break;
       case Command.hasParent:
@@ -116,6 +123,7 @@ export class PageServer {
       case Command.close:
       case Command.forceClose:
         this.isClosed = true;
+        this.#object = null;
         this.#sink.close();
         this.#reply(Buffer.alloc(4));
         break;
@@ -124,11 +132,22 @@ export class PageServer {
     }
   }
 
+  #open(object: bigint): void {
+    if (this.#opened.has(object)) throw broken(`object ${object} is opened twice`);
+    this.#opened.add(object);
+    this.#object = object;
+    this.#sink.open(object);
+  }
+
   #range(object: bigint, flags: number): void {
+    if (object !== this.#object) throw broken(`pages of object ${object}, which is not open`);
+    if (flags > ALL_FLAGS) throw broken(`flags ${flags}`);
     const isWide = this.#layout === 'wide';
     const pages = isWide ? Number(this.#header.readBigUInt64LE(8)) : this.#header.readUInt32LE(4);
     const address = this.#header.readBigUInt64LE(isWide ? 16 : 8);
     if (pages > MOST_PAGES) throw broken(`a range of ${pages} pages`);
+    if (address % BigInt(PAGE_BYTES) !== 0n || address + BigInt(pages * PAGE_BYTES) > END_OF_MEMORY)
+      throw broken(`${pages} pages at ${address.toString(16)}`);
     this.#sink.range(object, address, pages, flags);
     this.#address = address;
     this.#dataLeft = flags & PageFlags.present ? pages * PAGE_BYTES : 0;
