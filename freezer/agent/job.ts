@@ -15,6 +15,7 @@ import { copyFile, readFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { explainUndumpable, lastErrors } from '../criu/explain.ts';
+import { LARGEST_DELETED_FILE } from '../criu/obstacles.ts';
 import { FreezerError } from '../errors.ts';
 import type { ProgramEnd } from '../runtime.ts';
 import { toolbox } from '../toolbox.ts';
@@ -22,7 +23,8 @@ import { endOf, startCriu } from './criu.ts';
 import { HOLD_OPTIONS, prepareHold, release } from './hold.ts';
 import { giveOutputsToJob } from './outputs.ts';
 import { PageListener } from './pageListener.ts';
-import { processTree, refuseUndumpable } from './processes.ts';
+import { refuseUndumpable } from './preflight.ts';
+import { processTree } from './processes.ts';
 import { runProgram } from './program.ts';
 import { controlFiles, type JobStart, places } from './protocol.ts';
 
@@ -57,7 +59,7 @@ const DUMP_OPTIONS = [
   // A file that was deleted while open: link it back where it still has a name, else carry it in the image.
   '--link-remap',
   '--ghost-limit',
-  '4G',
+  LARGEST_DELETED_FILE.option,
   '--timeout',
   '120',
   '--page-server',
@@ -186,7 +188,7 @@ function readLog(name: string): Promise<string> {
 function failure(code: 'dumpFailed' | 'restoreFailed', what: string, log: string): FreezerError {
   const reason = explainUndumpable(log);
   if (reason && code === 'dumpFailed') {
-    return new FreezerError('cannotFreeze', `The job cannot be frozen: it holds ${reason.what}.`, reason.remedy);
+    return new FreezerError('cannotFreeze', `The job cannot be frozen: it has ${reason.what}.`, reason.remedy);
   }
   const words = lastErrors(log).join('; ') || 'its log has no error';
   return new FreezerError(

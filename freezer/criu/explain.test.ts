@@ -27,3 +27,19 @@ test('an error that says nothing known is not guessed at', () => {
   expect(explainUndumpable('(00.1) Error (criu/page-xfer.c:2): page-xfer: The page server does not answer')).toBeNull();
   expect(explainUndumpable('')).toBeNull();
 });
+
+test.each([
+  ['Error (criu/sk-inet.c:153): inet: Unsupported proto 262 for socket 1f', 'Multipath TCP'],
+  ["Error (criu/sk-inet.c:504): inet: Can't dump corked dgram socket 1f", 'corked'],
+  ["Error (criu/namespaces.c:460): Can't dump nested uts namespace for 1004", 'namespaces'],
+  ["Error (criu/files-reg.c:1031): Can't dump ghost file /a of 5368709120 size, increase limit", 'deleted file'],
+  ["Error (criu/proc_parse.c:640): Can't handle non-regular mapping on 1004's map 7f00", 'device'],
+  ['Error (criu/pipes.c:490): The packetized mode for pipes is not supported yet', 'packet mode'],
+  ['Error (criu/proc_parse.c:555): PID 1004 has uprobes vma. Consider using --allow-uprobes.', 'uprobes'],
+  ['Error (criu/seize.c:952): Individually stopped threads not supported', 'threads'],
+  ['Error (criu/shmem.c:355): Sysv shmem 1 with a hole not supported', 'System V'],
+  ["Error (criu/fsnotify.c:284): fsnotify: \tCan't dump that handle", 'inotify'],
+  ['Error (criu/sk-queue.c:144): sk-queue: Control messages in queue, not supported', 'under way'],
+])('%s', (line, word) => {
+  expect(explainUndumpable(`(00.1) ${line}`)?.what).toContain(word);
+});

@@ -14,12 +14,21 @@ const KNOWN: readonly [pattern: RegExp, obstacle: Obstacle][] = [
   [/userfaultfd/i, obstacles.userfaultfd],
   [/perf_event/i, obstacles.perfEvent],
   [/bpf/i, obstacles.bpf],
+  [/corked dgram/i, obstacles.corkedSocket],
+  [/Unsupported proto 262/i, obstacles.multipathTcp],
+  [/uprobes/i, obstacles.probes],
+  [/nested \w+ namespace|Nested .* namespaces/i, obstacles.namespaces],
+  [/ghost file .* increase limit/i, obstacles.largeDeletedFile],
+  [/packetized mode/i, obstacles.packetPipe],
+  [/Individually stopped threads/i, obstacles.stoppedThread],
+  [/Sysv shmem .*(?:hole|misordered)/i, obstacles.sharedMemoryHole],
+  [/Can't dump that handle|suitable path for handle/i, obstacles.watchedFile],
   [
-    /Can't dump (?:half of )?(?:char|block) device|Can't dump file .* of that type|dev_t|No .*plugin.* for .*device/i,
+    /Can't dump (?:half of )?(?:char|block) device|Can't dump file .* of that type|dev_t|non-regular mapping|No .*plugin.* for .*device/i,
     obstacles.device,
   ],
   [
-    /in.?flight|SCM_RIGHTS/i,
+    /in.?flight|SCM_RIGHTS|Control messages in queue/i,
     {
       what: 'a descriptor that is under way in a socket',
       remedy: 'Try again: it is gone once it has been received.',
@@ -30,7 +39,7 @@ const KNOWN: readonly [pattern: RegExp, obstacle: Obstacle][] = [
     { what: 'a terminal from outside the job', remedy: 'Start the program without a terminal.' },
   ],
   [
-    /Can't dump a?.*(?:socket|sock)|Unsupported (?:socket|protocol|sk)/i,
+    /Can't dump a?.*(?:socket|sock)|Unsupported (?:socket|proto|sk)|Only stream|Unknown socket/i,
     { what: 'a kind of socket that CRIU does not know', remedy: 'Close the socket before the checkpoint.' },
   ],
 ];
