@@ -39,7 +39,6 @@ async function measureDumps(way: FloeWay & { countWindows: boolean }, workspace:
     await ground.simple.storeFolder(onDisk);
   });
   await rm(onDisk, { recursive: true });
-  await ground.simple.clear();
 
   const inMemory = join(ground.tmpfs, 'dump');
   const startedAt = Date.now();
@@ -93,7 +92,6 @@ async function measureWayBack({ ground, toolboxDirectory, signal }: FloeWay, wor
   const { endedAt } = await filler.sweep();
   await filler.verify();
   await rm(images, { recursive: true });
-  await ground.simple.clear();
   return { 'pipe.back.firstInstructionMs': firstRanAt - startedAt, 'pipe.back.sweptMs': endedAt - startedAt };
 }
 

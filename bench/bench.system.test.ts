@@ -1,0 +1,44 @@
+/** The benchmark itself, on a small program: that it measures all there is, and leaves nothing behind. */
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { comparisons } from './targets.ts';
+
+const SMALL = ['--sizes', '0.015625', '--contents', 'incompressible', '--pairs', '1'];
+
+let directory: string;
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'floe-benchmark-test-'));
+});
+afterEach(() => rm(directory, { recursive: true }));
+
+const bench = (...args: string[]) =>
+  execa(process.execPath, [join(import.meta.dirname, 'main.ts'), ...SMALL, ...args], { reject: false });
+
+/** Names of scratch folders that the process has now. */
+async function scratchOf(owner: string): Promise<string[]> {
+  const names = await Promise.all(['/dev/shm', tmpdir()].map((parent) => readdir(parent)));
+  return names.flat().filter((name) => name.startsWith(`floe-bench-${owner}`));
+}
+
+test('compares everything, keeps every sample, and removes the rest', async () => {
+  const out = join(directory, 'figures.json');
+  const run = bench('--stores', 'file', '--out', out);
+  const { exitCode, stdout, stderr } = await run;
+  expect([exitCode, stderr]).toEqual([0, expect.stringContaining('pair 1 of 1')]);
+  for (const { title } of comparisons) expect(stdout).toContain(`| ${title} |`);
+  expect((await readdir(directory)).sort()).toEqual(['figures.json', 'figures.md']);
+  expect(await scratchOf(`${run.pid}.`)).toEqual([]);
+});
+
+test('an interruption ends it and what it has started', async () => {
+  const run = bench('--stores', 'file', '--pairs', '100', '--quick');
+  await expect.poll(() => scratchOf(`${run.pid}.`), { timeout: 30_000 }).toHaveLength(2);
+  const children = await execa('pgrep', ['--parent', String(run.pid)], { reject: false });
+  run.kill('SIGINT');
+  expect((await run).exitCode).toBe(130);
+  expect(await scratchOf(`${run.pid}.`)).toEqual([]);
+  for (const pid of children.stdout.split('\n').filter(Boolean)) expect(() => process.kill(Number(pid), 0)).toThrow();
+});
