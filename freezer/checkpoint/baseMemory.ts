@@ -1,13 +1,11 @@
 /** The base's memory, by address: which pages it had, and where their content is. */
 import type { Base } from './base.ts';
-import { BLOCK_BYTES, CHUNK_BYTES, type Index } from './format.ts';
+import { type Index, PAGE_BYTES } from './format.ts';
 import { DIGEST_BYTES, type PageDigests } from './pageDigests.ts';
 import { type Part, partOf } from './pieces.ts';
+import { presentPages, stretchesOf } from './stretches.ts';
 
-export const PAGES_PER_WINDOW = CHUNK_BYTES / BLOCK_BYTES;
-
-/** Pages of one window that stand next to each other in the index. */
-interface Stretch {
+interface KnownStretch {
   /** Numbers of the pages within the window, ascending. */
   readonly pages: Uint8Array;
   /** Of the first, among all present pages of the index. */
@@ -17,7 +15,7 @@ interface Stretch {
 
 /** A page as the base had it. */
 export interface BasePage {
-  readonly digest: Uint8Array;
+  readonly digest: Buffer;
   /** Null where its chunk is not to be referred to. */
   readonly part: Part | null;
 }
@@ -25,17 +23,21 @@ export interface BasePage {
 export class BaseMemory {
   readonly #base: Base;
   readonly #digests: PageDigests;
-  readonly #windows = new Map<string, Map<number, Stretch[]>>();
+  readonly #windows = new Map<string, Map<number, KnownStretch[]>>();
 
   constructor(base: Base, digests: PageDigests) {
     this.#base = base;
     this.#digests = digests;
     let firstPage = 0;
     for (const object of base.index.memory) {
-      const windows = new Map<number, Stretch[]>();
+      const windows = new Map<number, KnownStretch[]>();
       firstPage = addStretches(windows, object, firstPage, base.index.chunks);
       this.#windows.set(object.object, windows);
     }
+  }
+
+  has(object: string, window: number): boolean {
+    return this.#windows.get(object)?.has(window) ?? false;
   }
 
   /** The base's pages of a window, by their number in it. */
@@ -76,58 +78,35 @@ export function countPages(index: Pick<Index, 'memory'>): number {
   );
 }
 
-type Range = Index['memory'][number]['ranges'][number];
-const PRESENT = 4;
-
-function presentPages([, pages, flags]: Range): number {
-  return flags & PRESENT ? pages : 0;
-}
-
 function addStretches(
-  windows: Map<number, Stretch[]>,
+  windows: Map<number, KnownStretch[]>,
   { ranges, pieces }: Index['memory'][number],
   firstPage: number,
   chunks: Index['chunks'],
 ): number {
-  let page = firstPage;
-  let piece = 0;
-  let current = -1;
-  let numbers: number[] = [];
-  const end = () => {
+  let [page, piece] = [firstPage, 0];
+  for (const { window, pages } of stretchesOf(ranges)) {
     const parts: Part[] = [];
-    for (let left = numbers.length * BLOCK_BYTES; left > 0; piece++) {
+    for (let left = pages.length * PAGE_BYTES; left > 0; piece++) {
       const part = partOf(pieces[piece] ?? -1, chunks);
       if (!part) throw new Error('The memory of the base is not all there.');
       parts.push(part);
       left -= part.sizeBytes;
     }
-    const stretch = { pages: Uint8Array.from(numbers), firstPage: page, parts };
-    if (numbers.length > 0) windows.set(current, [...(windows.get(current) ?? []), stretch]);
-    page += numbers.length;
-    numbers = [];
-  };
-  for (const range of ranges) {
-    const start = Number(BigInt(range[0]) / BigInt(BLOCK_BYTES));
-    for (let at = start; at < start + presentPages(range); at++) {
-      const window = Math.floor(at / PAGES_PER_WINDOW);
-      const number = at % PAGES_PER_WINDOW;
-      // A window that the stream comes back to begins anew.
-      if (window !== current || number <= (numbers.at(-1) ?? -1)) end();
-      current = window;
-      numbers.push(number);
-    }
+    const stretch = { pages: Uint8Array.from(pages), firstPage: page, parts };
+    windows.set(window, [...(windows.get(window) ?? []), stretch]);
+    page += pages.length;
   }
-  end();
   return page;
 }
 
 /** The part of each page, in order. */
 function pagesIn(parts: readonly Part[]): Part[] {
   return parts.flatMap(({ chunk, offset, sizeBytes }) =>
-    Array.from({ length: sizeBytes / BLOCK_BYTES }, (_, page) => ({
+    Array.from({ length: sizeBytes / PAGE_BYTES }, (_, page) => ({
       chunk,
-      offset: chunk === null ? 0 : offset + page * BLOCK_BYTES,
-      sizeBytes: BLOCK_BYTES,
+      offset: chunk === null ? 0 : offset + page * PAGE_BYTES,
+      sizeBytes: PAGE_BYTES,
     })),
   );
 }

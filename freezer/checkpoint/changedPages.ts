@@ -1,17 +1,15 @@
 /** Single pages of many windows, gathered into chunks. */
-import { HASH_BYTES } from './blocks.ts';
 import type { ChunkWriter } from './chunkWriter.ts';
-import { BLOCK_BYTES, CHUNK_BYTES } from './format.ts';
+import { CHUNK_BYTES, PAGE_BYTES } from './format.ts';
 import type { Part } from './pieces.ts';
 
-const PAGES = CHUNK_BYTES / BLOCK_BYTES;
-const ZERO_PAGE = Buffer.alloc(BLOCK_BYTES);
+const PAGES = CHUNK_BYTES / PAGE_BYTES;
+const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);
 
 interface Gathering {
   readonly number: number;
   /** Shared, for the threads; no slab's, because it fills up slowly and would hold many. */
   readonly content: Uint8Array;
-  readonly hashes: Uint8Array;
   pages: number;
 }
 
@@ -24,34 +22,28 @@ export class ChangedPages {
   }
 
   /** Copies the page; its part is at once what it will be. */
-  add(page: Uint8Array, hash: Uint8Array): Part {
-    if (ZERO_PAGE.equals(page)) return { chunk: null, offset: 0, sizeBytes: BLOCK_BYTES };
+  add(page: Uint8Array): Part {
+    if (ZERO_PAGE.equals(page)) return { chunk: null, offset: 0, sizeBytes: PAGE_BYTES };
     this.#gathering ??= this.#begin();
-    const { number, content, hashes, pages } = this.#gathering;
-    const offset = pages * BLOCK_BYTES;
+    const { number, content, pages } = this.#gathering;
+    const offset = pages * PAGE_BYTES;
     content.set(page, offset);
-    hashes.set(hash, pages * HASH_BYTES);
     if (++this.#gathering.pages === PAGES) this.flush();
-    return { chunk: number, offset, sizeBytes: BLOCK_BYTES };
+    return { chunk: number, offset, sizeBytes: PAGE_BYTES };
   }
 
   /** What has been gathered is a chunk now. */
   flush(): void {
     if (this.#gathering === null) return;
-    const { number, content, hashes, pages } = this.#gathering;
+    const { number, content, pages } = this.#gathering;
     this.#gathering = null;
-    this.#writer.storeReserved(
-      number,
-      [content.subarray(0, pages * BLOCK_BYTES)],
-      hashes.subarray(0, pages * HASH_BYTES),
-    );
+    this.#writer.storeReserved(number, [content.subarray(0, pages * PAGE_BYTES)]);
   }
 
   #begin(): Gathering {
     return {
       number: this.#writer.reserve(),
       content: new Uint8Array(new SharedArrayBuffer(CHUNK_BYTES)),
-      hashes: new Uint8Array(PAGES * HASH_BYTES),
       pages: 0,
     };
   }

@@ -1,25 +1,25 @@
 /**
- * From content to packs in the store. What comes in is hashed first; what the base or this checkpoint has already is
- * referred to; only the rest is compressed, packed and sent. Hashing and compressing is done in threads, the deciding here.
+ * From content to packs in the store. What comes in is examined first; what the base or this checkpoint has already is
+ * referred to; only the rest is compressed, packed and sent. Threads examine and compress; what is to be done is decided here.
  *
- *   content ──► hashed ──► known: referred to
- *                     └──► new: compressed ──► packed ──► sent
+ *   content ──► examined ──► known: referred to
+ *                       └──► new: compressed ──► packed ──► sent
  *
  * Memory is bounded by the slabs that content lies in: they come free when their content is known or compressed, and nothing
  * is compressed while as many packs as may be are on their way. A writer that runs ahead waits for `ready`.
  */
 import { FreezerError } from '../errors.ts';
 import type { Base } from './base.ts';
-import { chunkId, HASH_BYTES } from './blocks.ts';
-import type { ChunkKeys, Content } from './compressor.ts';
+import type { ChunkKeys, Content, Question } from './compressor.ts';
 import type { Compressors } from './compressors.ts';
-import type { Chunk, Manifest } from './format.ts';
+import { type Chunk, type Manifest, PAGE_BYTES } from './format.ts';
 import { PackWriter, type PackWriterOptions } from './packWriter.ts';
+import { DIGEST_BYTES } from './pageDigests.ts';
 import { Slabs } from './slabs.ts';
 
 /** Content in one message to a thread: large enough to make messages cheap, small enough to share work evenly. */
 const BATCH = { sizeBytes: 2 * 2 ** 20, contents: 512 };
-/** Most content that waits to be hashed or compressed, by default. */
+/** Most content that waits to be examined or compressed, by default. */
 const BUFFER_BYTES = 256 * 2 ** 20;
 
 export interface ChunkWriterOptions extends Omit<PackWriterOptions, 'onChange'> {
@@ -31,9 +31,17 @@ export interface ChunkWriterOptions extends Omit<PackWriterOptions, 'onChange'> 
   readonly onSent?: (sentBytes: number) => void;
 }
 
-/** Called with the hashes of the content's blocks; null when it is all zeros. Until it returns the content stays as it is. */
-type OnHashed = (hashes: Uint8Array | null) => void;
-type Hashing = { content: Content; onHashed: OnHashed };
+/** What was found out about some content. Without having been asked for, `id` and `digests` are empty. */
+export interface Finding {
+  readonly isZero: boolean;
+  readonly id: string;
+  /** Of its pages, see pageDigests.ts. */
+  readonly digests: Uint8Array;
+}
+
+/** Until it returns the content stays as it is. */
+type OnFinding = (finding: Finding) => void;
+type Examining = Question & { onFinding: OnFinding };
 type Packing = { number: number; id: string; content: Content };
 
 export class ChunkWriter {
@@ -48,11 +56,11 @@ export class ChunkWriter {
   /** Chunks of this checkpoint, by id; those that are the base's, by their number there. */
   readonly #own = new Map<string, number>();
   readonly #fromBase = new Map<number, number>();
-  #toHash: Hashing[] = [];
-  #toHashBytes = 0;
+  #toExamine: Examining[] = [];
+  #toExamineBytes = 0;
   #toPack: Packing[] = [];
   #underWay = 0;
-  #hashing = 0;
+  #examining = 0;
   #packing = 0;
   #failure: unknown;
   #waiters: (() => void)[] = [];
@@ -77,25 +85,24 @@ export class ChunkWriter {
   /** Resolves when there is room; rejects when writing has failed. */
   async ready(): Promise<void> {
     while (this.slabs.isFull && this.#failure === undefined) {
-      this.#flushHashing();
+      this.#startExamining();
       await this.#changed();
     }
     if (this.#failure !== undefined) throw this.#failure;
   }
 
-  /** Hashes content that lies in the slabs. */
-  hash(content: Content, onHashed: OnHashed): void {
+  /** Finds out about content that lies in the slabs what `asked` says. */
+  examine(content: Content, asked: { id: boolean; digests: boolean }, onFinding: OnFinding): void {
     for (const part of content) {
       this.slabs.hold(part);
-      this.#toHashBytes += part.length;
+      this.#toExamineBytes += part.length;
     }
-    this.#toHash.push({ content, onHashed });
-    if (this.#toHashBytes >= BATCH.sizeBytes || this.#toHash.length >= BATCH.contents) this.#flushHashing();
+    this.#toExamine.push({ content, ...asked, onFinding });
+    if (this.#toExamineBytes >= BATCH.sizeBytes || this.#toExamine.length >= BATCH.contents) this.#startExamining();
   }
 
-  /** The number of the chunk with this content, of at most `CHUNK_BYTES`; it is sent if nobody has it yet. */
-  store(content: Content, hashes: Uint8Array): number {
-    const id = chunkId(hashes, this.#options.keys?.identity ?? null);
+  /** The number of the chunk with this content, of at most `CHUNK_BYTES`, and this id; it is sent if nobody has it yet. */
+  store(content: Content, id: string): number {
     const inBase = this.#options.base?.find(id);
     const known = this.#own.get(id) ?? (inBase === undefined ? undefined : this.reuse(inBase));
     if (known !== undefined) return known;
@@ -110,8 +117,8 @@ export class ChunkWriter {
     return this.#chunks.push(undefined) - 1;
   }
 
-  storeReserved(number: number, content: Content, hashes: Uint8Array): void {
-    this.#pack(number, chunkId(hashes, this.#options.keys?.identity ?? null), content);
+  storeReserved(number: number, content: Content): void {
+    this.examine(content, { id: true, digests: false }, ({ id }) => this.#pack(number, id, content));
   }
 
   #pack(number: number, id: string, content: Content): void {
@@ -137,16 +144,18 @@ export class ChunkWriter {
     return number;
   }
 
-  /** Resolves when every `onHashed` has been called. */
-  async allHashed(): Promise<void> {
-    this.#flushHashing();
-    while (this.#hashing > 0 && this.#failure === undefined) await this.#changed();
+  /** Resolves when everything has been examined, and so every `onFinding` been called. */
+  async allExamined(): Promise<void> {
+    while (this.#examining + this.#toExamine.length > 0 && this.#failure === undefined) {
+      this.#startExamining();
+      await this.#changed();
+    }
     if (this.#failure !== undefined) throw this.#failure;
   }
 
   /** Resolves when all that was added is durable, to what the index and the manifest say of it. */
   async finish(): Promise<{ chunks: Chunk[]; packs: Manifest['packs'] }> {
-    await this.allHashed();
+    await this.allExamined();
     this.#startPacking();
     while (this.#underWay + this.#toPack.length > 0 && this.#failure === undefined) await this.#changed();
     if (this.#failure !== undefined) throw this.#failure;
@@ -162,22 +171,23 @@ export class ChunkWriter {
     return { chunks, packs };
   }
 
-  #flushHashing(): void {
-    const batch = this.#toHash;
+  #startExamining(): void {
+    const batch = this.#toExamine;
     if (batch.length === 0) return;
-    this.#toHash = [];
-    this.#toHashBytes = 0;
-    this.#hashing++;
-    const answer = this.#options.compressors.hash(batch.map(({ content }) => content));
-    this.#follow(answer, ({ hashes, blocks }) => {
+    this.#toExamine = [];
+    this.#toExamineBytes = 0;
+    this.#examining++;
+    const { compressors, keys } = this.#options;
+    const questions = batch.map(({ content, id, digests }) => ({ content, id, digests }));
+    this.#follow(compressors.examine(questions, keys), ({ isZero, ids, digests }) => {
+      this.#examining--;
       let at = 0;
-      for (const [index, { content, onHashed }] of batch.entries()) {
-        const sizeBytes = (blocks[index] ?? 0) * HASH_BYTES;
-        onHashed(blocks[index] === null ? null : hashes.subarray(at, at + sizeBytes));
-        at += sizeBytes;
+      for (const [index, { content, digests: asked, onFinding }] of batch.entries()) {
+        const end = at + (asked ? Math.floor(sizeOf(content) / PAGE_BYTES) * DIGEST_BYTES : 0);
+        onFinding({ isZero: isZero[index] ?? false, id: ids[index] ?? '', digests: digests.subarray(at, end) });
+        at = end;
         this.#release(content);
       }
-      this.#hashing--;
       this.#startPacking();
     });
   }

@@ -1,8 +1,9 @@
-/** Worker thread: hashes and compresses content on its way out, decompresses and verifies it on its way in. */
+/** Worker thread: examines and compresses content on its way out, decompresses and verifies it on its way in. */
 import { parentPort } from 'node:worker_threads';
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { open, seal } from '../encryption/seal.ts';
-import { blocksOf, chunkId, HASH_BYTES, hashBlocks } from './blocks.ts';
+import { chunkId } from './chunkId.ts';
+import { digestPages } from './digestPages.ts';
 import { CHUNK_BYTES } from './format.ts';
 import { execute, type Write } from './writePlan.ts';
 
@@ -15,9 +16,15 @@ export interface ChunkKeys {
   readonly encryption: Uint8Array;
 }
 
-export type HashRequest = { kind: 'hash'; contents: Content[] };
-/** One after the other; for content that is all zeros, null and no hashes. */
-export type HashAnswer = { hashes: Uint8Array; blocks: (number | null)[] };
+/** What is asked about some content: its chunk's id, the digests of its pages. Whether it is all zeros is told always. */
+export interface Question {
+  readonly content: Content;
+  readonly id: boolean;
+  readonly digests: boolean;
+}
+export type ExamineRequest = { kind: 'examine'; questions: Question[]; keys: ChunkKeys | null };
+/** Ids are null where none was asked for or all is zeros; the digests of those that asked are one after the other. */
+export type ExamineAnswer = { isZero: boolean[]; ids: (string | null)[]; digests: Uint8Array };
 
 export type PackRequest = { kind: 'pack'; chunks: { id: string; content: Content }[]; keys: ChunkKeys | null };
 /** One after the other. */
@@ -32,29 +39,25 @@ export interface StoredChunk {
 }
 /** Stored chunks, one after the other. */
 export type UnpackRequest = { kind: 'unpack'; bytes: Uint8Array; chunks: StoredChunk[]; keys: ChunkKeys | null };
-/** Contents to hand back and the hashes of all blocks, one after the other; or `damaged`, the first chunk that did not verify. */
-export type UnpackAnswer = { contents: Uint8Array; hashes: Uint8Array; damaged: number | null };
+/** Contents to hand back and the digests of all pages, one after the other; or `damaged`, the first chunk that did not verify. */
+export type UnpackAnswer = { contents: Uint8Array; digests: Uint8Array; damaged: number | null };
 
-export type Request = HashRequest | PackRequest | UnpackRequest;
-export type Answer = HashAnswer | PackAnswer | UnpackAnswer;
+export type Request = ExamineRequest | PackRequest | UnpackRequest;
+export type Answer = ExamineAnswer | PackAnswer | UnpackAnswer;
 /** What kept a thread from an answer: an error of the file system's where it writes. */
 export type Refusal = { kind: 'refused'; message: string; code: unknown };
 
-/** -1 costs about what lz4 does and packs better. */
-const LEVEL = { params: { [constants.ZSTD_c_compressionLevel]: -1 } };
+/** On windows of memory -3 packs as well as -1 or 1, in half the time. */
+const LEVEL = { params: { [constants.ZSTD_c_compressionLevel]: -3 } };
 const ZEROS = Buffer.alloc(CHUNK_BYTES);
 
-function hashAll({ contents }: HashRequest): HashAnswer {
-  const blocks = contents.map((content) => (isZero(content) ? null : blocksOf(sizeOf(content))));
-  const hashes = Buffer.allocUnsafeSlow(HASH_BYTES * blocks.reduce<number>((sum, count) => sum + (count ?? 0), 0));
-  let at = 0;
-  for (const [index, content] of contents.entries()) {
-    const count = blocks[index] ?? 0;
-    if (count === 0) continue;
-    hashBlocks(content, hashes, at);
-    at += count * HASH_BYTES;
-  }
-  return { hashes, blocks };
+function examine({ questions, keys }: ExamineRequest): ExamineAnswer {
+  const isZero = questions.map(({ content }) => content.every(isAllZeros));
+  const ids = questions.map(({ content, id }, at) =>
+    id && !isZero[at] ? chunkId(content, keys?.identity ?? null) : null,
+  );
+  const digests = questions.flatMap(({ content, digests: asked }) => (asked ? [digestPages(joined(content))] : []));
+  return { isZero, ids, digests: concatenated(digests) };
 }
 
 function pack({ chunks, keys }: PackRequest): PackAnswer {
@@ -67,21 +70,18 @@ function pack({ chunks, keys }: PackRequest): PackAnswer {
 
 function unpack({ bytes, chunks, keys }: UnpackRequest): UnpackAnswer {
   const contents: Uint8Array[] = [];
-  const hashes: Uint8Array[] = [];
+  const digests: Uint8Array[] = [];
   let at = 0;
   for (const [index, chunk] of chunks.entries()) {
-    const stored = bytes.subarray(at, at + chunk.storedBytes);
+    const content = decompress(bytes.subarray(at, at + chunk.storedBytes), chunk, keys);
     at += chunk.storedBytes;
-    const content = decompress(stored, chunk, keys);
-    const blockHashes = Buffer.allocUnsafeSlow(blocksOf(chunk.contentBytes) * HASH_BYTES);
-    if (content) hashBlocks([content], blockHashes);
-    if (content === null || chunkId(blockHashes, keys?.identity ?? null) !== chunk.id)
-      return { contents: new Uint8Array(), hashes: new Uint8Array(), damaged: index };
-    hashes.push(blockHashes);
+    if (content === null || chunkId([content], keys?.identity ?? null) !== chunk.id)
+      return { contents: new Uint8Array(), digests: new Uint8Array(), damaged: index };
+    digests.push(digestPages(content));
     if (chunk.writes) execute(chunk.writes, content);
     else contents.push(content);
   }
-  return { contents: concatenated(contents), hashes: concatenated(hashes), damaged: null };
+  return { contents: concatenated(contents), digests: concatenated(digests), damaged: null };
 }
 
 /** Null for what is not sealed by this key, or no zstd frame of just this size; a hostile frame never yields more than that in memory. */
@@ -96,12 +96,8 @@ function decompress(stored: Uint8Array, { id, contentBytes }: StoredChunk, keys:
   }
 }
 
-function isZero(content: Content): boolean {
-  return content.every((part) => ZEROS.subarray(0, part.length).equals(part));
-}
-
-function sizeOf(content: Content): number {
-  return content.reduce((sum, part) => sum + part.length, 0);
+function isAllZeros(part: Uint8Array): boolean {
+  return ZEROS.subarray(0, part.length).equals(part);
 }
 
 function joined(content: Content): Uint8Array {
@@ -111,7 +107,7 @@ function joined(content: Content): Uint8Array {
 
 /** In a buffer of its own, which can be handed to another thread without a copy. */
 function concatenated(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(sizeOf(parts));
+  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
   for (const part of parts) {
     bytes.set(part, at);
@@ -121,7 +117,7 @@ function concatenated(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
 }
 
 function answer(request: Request): Answer {
-  if (request.kind === 'hash') return hashAll(request);
+  if (request.kind === 'examine') return examine(request);
   return request.kind === 'pack' ? pack(request) : unpack(request);
 }
 

@@ -5,8 +5,8 @@ import { FreezerError } from '../errors.ts';
 import { siblingModule } from '../siblingModule.ts';
 import type {
   Answer,
-  HashAnswer,
-  HashRequest,
+  ExamineAnswer,
+  ExamineRequest,
   PackAnswer,
   PackRequest,
   Refusal,
@@ -35,8 +35,8 @@ export class Compressors implements AsyncDisposable {
     this.#idle = [...this.#threads];
   }
 
-  hash(contents: HashRequest['contents']): Promise<HashAnswer> {
-    return this.#submit({ kind: 'hash', contents }) as Promise<HashAnswer>;
+  examine(questions: ExamineRequest['questions'], keys: ExamineRequest['keys']): Promise<ExamineAnswer> {
+    return this.#submit({ kind: 'examine', questions, keys }) as Promise<ExamineAnswer>;
   }
 
   pack(chunks: PackRequest['chunks'], keys: PackRequest['keys']): Promise<PackAnswer> {

@@ -1,9 +1,8 @@
 /** The digests of a checkpoint's pages, found out while it is read, so that the first freeze after a thaw sends no more than any other. */
 
 import { countPages } from './baseMemory.ts';
-import { HASH_BYTES } from './blocks.ts';
-import { BLOCK_BYTES, type Index } from './format.ts';
-import { digestsOf, keepDigests, PageDigests, zeroDigests } from './pageDigests.ts';
+import { type Index, PAGE_BYTES } from './format.ts';
+import { DIGEST_BYTES, keepDigests, PageDigests, zeroDigests } from './pageDigests.ts';
 import { partOf } from './pieces.ts';
 import { Places } from './places.ts';
 
@@ -16,23 +15,23 @@ export class DigestFiller implements Disposable {
   constructor(directory: string, index: Pick<Index, 'memory' | 'chunks'>) {
     this.#directory = directory;
     const pieces = index.memory.flatMap((object) => object.pieces);
-    this.#places = new Places([{ path: 'memory', sizeBytes: countPages(index) * BLOCK_BYTES, pieces }], index.chunks);
+    this.#places = new Places([{ path: 'memory', sizeBytes: countPages(index) * PAGE_BYTES, pieces }], index.chunks);
     this.#digests = PageDigests.create(directory);
     let page = 0;
     for (const piece of pieces) {
       const { chunk = null, sizeBytes = 0 } = partOf(piece, index.chunks) ?? {};
-      const pages = sizeBytes / BLOCK_BYTES;
+      const pages = sizeBytes / PAGE_BYTES;
       if (chunk === null) this.#digests.write(page, zeroDigests(pages));
       page += pages;
     }
   }
 
-  /** `hashes` are those of the chunk's blocks. */
-  chunkRead(chunk: number, hashes: Uint8Array): void {
+  /** `digests` are those of the chunk's pages. */
+  chunkRead(chunk: number, digests: Uint8Array): void {
     for (const { fileOffset, contentOffset, sizeBytes } of this.#places.of(chunk)) {
-      const first = (contentOffset / BLOCK_BYTES) * HASH_BYTES;
-      const digests = digestsOf(hashes.subarray(first, first + (sizeBytes / BLOCK_BYTES) * HASH_BYTES));
-      this.#digests.write(fileOffset / BLOCK_BYTES, digests);
+      const first = (contentOffset / PAGE_BYTES) * DIGEST_BYTES;
+      const end = first + (sizeBytes / PAGE_BYTES) * DIGEST_BYTES;
+      this.#digests.write(fileOffset / PAGE_BYTES, digests.subarray(first, end));
     }
   }
 

@@ -16,8 +16,7 @@ import { MOVING_ATTRIBUTE } from './extendedAttributes.ts';
 export const FORMAT_VERSION = 2;
 /** Most content of a chunk, and the window of the address space that memory is cut at. */
 export const CHUNK_BYTES = 256 * 1024;
-/** What a chunk's id is made of, see blocks.ts; also the page. */
-export const BLOCK_BYTES = 4096;
+export const PAGE_BYTES = 4096;
 
 const size = z.int().min(0);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);

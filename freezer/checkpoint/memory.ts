@@ -11,13 +11,13 @@
  *   in more than a few pieces  → a chunk of its own, or one that is known by its id
  */
 import type { PageSink } from '../criu/pageServer.ts';
-import { type BaseMemory, PAGES_PER_WINDOW } from './baseMemory.ts';
-import { HASH_BYTES } from './blocks.ts';
+import type { BaseMemory } from './baseMemory.ts';
 import { ChangedPages } from './changedPages.ts';
-import type { ChunkWriter } from './chunkWriter.ts';
-import { BLOCK_BYTES, CHUNK_BYTES, type Index, type Piece } from './format.ts';
-import { DIGEST_BYTES, digestsOf, type PageDigests, zeroDigests } from './pageDigests.ts';
+import type { ChunkWriter, Finding } from './chunkWriter.ts';
+import { CHUNK_BYTES, type Index, PAGE_BYTES, type Piece } from './format.ts';
+import { DIGEST_BYTES, type PageDigests } from './pageDigests.ts';
 import { countParts, type Part, piecesOf, zeros } from './pieces.ts';
+import { PAGES_PER_WINDOW } from './stretches.ts';
 
 type MemoryObject = Index['memory'][number];
 
@@ -88,7 +88,7 @@ export class MemoryWriter implements PageSink {
       this.#writer.slabs.hold(part);
       window.parts.push(part);
       // Bytes come in pieces of any size: a page counts when its first byte is there.
-      for (let page = Math.ceil(here / BLOCK_BYTES); page * BLOCK_BYTES < here + taken; page++) {
+      for (let page = Math.ceil(here / PAGE_BYTES); page * PAGE_BYTES < here + taken; page++) {
         window.pages.push(page % PAGES_PER_WINDOW);
         this.#pages++;
       }
@@ -101,19 +101,19 @@ export class MemoryWriter implements PageSink {
     this.#current = undefined;
   }
 
-  /** What the index says of memory, once the writer has nothing left to hash; to be called before its `finish`. */
+  /** What the index says of memory, once everything is examined; to be called before its `finish`. */
   objects(): MemoryObject[] {
     return this.#objects.map(({ object, ranges, windows }) => ({ object, ranges, pieces: windows.flat() }));
   }
 
-  /** To be called when the stream is over and all is hashed: what is left of changed pages becomes a chunk. */
+  /** To be called when the stream is over and all is examined: what is left of changed pages becomes a chunk. */
   finish(): void {
     this.#changed.flush();
   }
 
   #windowAt(address: number): Window {
     const number = Math.floor(address / CHUNK_BYTES);
-    const page = Math.floor((address % CHUNK_BYTES) / BLOCK_BYTES);
+    const page = Math.floor((address % CHUNK_BYTES) / PAGE_BYTES);
     const isSame = this.#window?.number === number && page >= (this.#window.pages.at(-1) ?? 0);
     if (this.#window && isSame) return this.#window;
     this.#endWindow();
@@ -128,46 +128,45 @@ export class MemoryWriter implements PageSink {
     const window = this.#window;
     this.#window = null;
     if (!window) return;
-    this.#writer.hash(window.parts, (hashes) => {
-      window.object.windows[window.position] = this.#place(window, hashes);
-    });
+    // Of a window that was there before it is asked first whether it has changed: its id takes three times as long to find out.
+    const isKnown = this.#base?.has(window.object.object, window.number) ?? false;
+    this.#writer.examine(window.parts, { id: !isKnown, digests: true }, (finding) => this.#place(window, finding));
     for (const part of window.parts) this.#writer.slabs.release(part);
   }
 
-  #place(window: Window, hashes: Uint8Array | null): Piece[] {
-    const sizeBytes = window.pages.length * BLOCK_BYTES;
-    const digests = hashes ? digestsOf(hashes) : zeroDigests(window.pages.length);
+  #place(window: Window, { isZero, id, digests }: Finding): void {
     this.#digests.write(window.firstPage, digests);
-    if (hashes === null) return [zeros(sizeBytes)];
-    return (
-      this.#asBefore(window, digests) ??
-      this.#asChanges(window, hashes, digests) ?? [this.#writer.store(window.parts, hashes)]
-    );
+    const settle = (pieces: Piece[]) => {
+      window.object.windows[window.position] = pieces;
+    };
+    const storeWhole = (wholeId: string) => settle([this.#writer.store(window.parts, wholeId)]);
+    const pieces = isZero ? [zeros(window.pages.length * PAGE_BYTES)] : this.#fromBase(window, digests);
+    if (pieces) settle(pieces);
+    else if (id !== '') storeWhole(id);
+    else this.#writer.examine(window.parts, { id: true, digests: false }, (whole) => storeWhole(whole.id));
   }
 
-  #asBefore({ object, number, pages }: Window, digests: Buffer): Piece[] | null {
+  #fromBase(window: Window, digests: Uint8Array): Piece[] | null {
+    return this.#asBefore(window, digests) ?? this.#asChanges(window, digests);
+  }
+
+  #asBefore({ object, number, pages }: Window, digests: Uint8Array): Piece[] | null {
     const parts = this.#base?.unchanged(object.object, number, Uint8Array.from(pages), digests);
-    if (!parts) return null;
-    return piecesOf(parts.map((part) => this.#reused(part)));
+    return parts ? piecesOf(parts.map((part) => this.#reused(part))) : null;
   }
 
-  #asChanges({ object, number, pages, parts }: Window, hashes: Uint8Array, digests: Buffer): Piece[] | null {
+  #asChanges({ object, number, pages, parts }: Window, digests: Uint8Array): Piece[] | null {
     const before = this.#base?.pagesOf(object.object, number);
-    if (!before || before.size === 0) return null;
+    if (!before) return null;
     const kept = pages.map((page, at) => {
-      const digest = digests.subarray(at * DIGEST_BYTES, (at + 1) * DIGEST_BYTES);
       const old = before.get(page);
-      return old && digest.equals(old.digest) ? old.part : null;
+      return old?.digest.equals(pageAt(digests, at, DIGEST_BYTES)) ? old.part : null;
     });
     const changed = kept.filter((part) => part === null).length;
     if (changed > pages.length * MOST_CHANGED || countParts(kept) > MOST_PIECES) return null;
     const content = joined(parts);
     return piecesOf(
-      kept.map((part, at) =>
-        part === null
-          ? this.#changed.add(blockAt(content, at, BLOCK_BYTES), blockAt(hashes, at, HASH_BYTES))
-          : this.#reused(part),
-      ),
+      kept.map((part, at) => (part === null ? this.#changed.add(pageAt(content, at, PAGE_BYTES)) : this.#reused(part))),
     );
   }
 
@@ -181,6 +180,6 @@ function joined(parts: readonly Uint8Array[]): Uint8Array {
   return only && parts.length === 1 ? only : Buffer.concat(parts);
 }
 
-function blockAt(blocks: Uint8Array, at: number, sizeBytes: number): Uint8Array {
-  return blocks.subarray(at * sizeBytes, (at + 1) * sizeBytes);
+function pageAt(pages: Uint8Array, at: number, sizeBytes: number): Uint8Array {
+  return pages.subarray(at * sizeBytes, (at + 1) * sizeBytes);
 }

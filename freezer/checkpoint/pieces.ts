@@ -11,7 +11,7 @@ export interface Part {
 /** Undefined for a piece of a chunk that is not there or has not got that much. */
 export function partOf(piece: Piece, chunks: readonly Chunk[]): Part | undefined {
   const [number, offset, sizeBytes] = typeof piece === 'number' ? [piece, 0, chunks[piece]?.[4] ?? -1] : piece;
-  if (number < 0) return { chunk: null, offset: 0, sizeBytes };
+  if (number < 0 && sizeBytes > 0) return { chunk: null, offset: 0, sizeBytes };
   const has = chunks[number]?.[4] ?? -1;
   if (sizeBytes < 0 || offset + sizeBytes > has) return undefined;
   return { chunk: number, offset, sizeBytes };

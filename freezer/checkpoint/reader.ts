@@ -4,20 +4,20 @@
  */
 import pLimit from 'p-limit';
 import { FreezerError } from '../errors.ts';
-import { blocksOf, HASH_BYTES } from './blocks.ts';
 import { readFailed } from './catalogue.ts';
 import type { StoredChunk } from './compressor.ts';
 import type { Compressors } from './compressors.ts';
-import type { Chunk, Index, Manifest } from './format.ts';
+import { type Chunk, type Index, type Manifest, PAGE_BYTES } from './format.ts';
 import { type CheckpointSource, corrupt, type OpenedCheckpoint, openCheckpoint } from './openCheckpoint.ts';
+import { DIGEST_BYTES } from './pageDigests.ts';
 import type { Write } from './writePlan.ts';
 
 const PACKS_IN_FLIGHT = 3;
 /** Chunks in one message to a thread. */
 const BATCH_CHUNKS = 16;
 
-/** `content` is empty where the thread wrote it; `hashes` are those of its blocks. */
-export type OnChunk = (number: number, content: Uint8Array, hashes: Uint8Array) => void;
+/** `content` is empty where the thread wrote it; `digests` are those of its pages. */
+export type OnChunk = (number: number, content: Uint8Array, digests: Uint8Array) => void;
 
 export interface ReadChunksOptions {
   readonly signal?: AbortSignal | undefined;
@@ -66,12 +66,12 @@ export class CheckpointReader {
   }
 
   /** One chunk's content, without the rest of its pack. Rejects as `readChunks` does. */
-  async readChunk(number: number, signal?: AbortSignal): Promise<{ content: Uint8Array; hashes: Uint8Array }> {
+  async readChunk(number: number, signal?: AbortSignal): Promise<{ content: Uint8Array; digests: Uint8Array }> {
     const chunk = this.#chunk(number);
     const [, pack, offsetBytes, lengthBytes] = chunk;
     const bytes = await this.#get(pack, { offsetBytes, lengthBytes }, signal);
-    const { contents, hashes } = await this.#unpack(new Uint8Array(bytes), [{ ...described(chunk) }]);
-    return { content: contents, hashes };
+    const { contents, digests } = await this.#unpack(new Uint8Array(bytes), [{ ...described(chunk) }]);
+    return { content: contents, digests };
   }
 
   #byPack(numbers: Iterable<number>): Map<number, number[]> {
@@ -108,8 +108,8 @@ export class CheckpointReader {
         const [, , offset, storedBytes] = this.#chunk(number);
         return bytes.subarray(offset - start, offset - start + storedBytes);
       });
-      const { contents, hashes } = await this.#unpack(new Uint8Array(Buffer.concat(pieces)), stored);
-      this.#handOut(batch, stored, contents, hashes, onChunk);
+      const { contents, digests } = await this.#unpack(new Uint8Array(Buffer.concat(pieces)), stored);
+      this.#handOut(batch, stored, contents, digests, onChunk);
     }
   }
 
@@ -117,20 +117,20 @@ export class CheckpointReader {
     batch: readonly number[],
     stored: readonly StoredChunk[],
     contents: Uint8Array,
-    hashes: Uint8Array,
+    digests: Uint8Array,
     onChunk: OnChunk,
   ): void {
-    let [contentAt, hashAt] = [0, 0];
+    let [contentAt, digestAt] = [0, 0];
     for (const [index, number] of batch.entries()) {
       const { contentBytes, writes } = stored[index] as StoredChunk;
       const contentEnd = contentAt + (writes ? 0 : contentBytes);
-      const hashEnd = hashAt + blocksOf(contentBytes) * HASH_BYTES;
-      onChunk(number, contents.subarray(contentAt, contentEnd), hashes.subarray(hashAt, hashEnd));
-      [contentAt, hashAt] = [contentEnd, hashEnd];
+      const digestEnd = digestAt + Math.floor(contentBytes / PAGE_BYTES) * DIGEST_BYTES;
+      onChunk(number, contents.subarray(contentAt, contentEnd), digests.subarray(digestAt, digestEnd));
+      [contentAt, digestAt] = [contentEnd, digestEnd];
     }
   }
 
-  async #unpack(bytes: Uint8Array, chunks: StoredChunk[]): Promise<{ contents: Uint8Array; hashes: Uint8Array }> {
+  async #unpack(bytes: Uint8Array, chunks: StoredChunk[]): Promise<{ contents: Uint8Array; digests: Uint8Array }> {
     const answer = await this.#compressors.unpack(bytes, chunks, this.#opened.keys);
     if (answer.damaged === null) return answer;
     const { id } = chunks[answer.damaged] ?? { id: '' };

@@ -122,7 +122,7 @@ function asText(bytes: Buffer, folder: string): string {
   throw new FreezerError('cannotFreeze', what, 'Let the program name its files in UTF-8.');
 }
 
-/** Adds the first `sizeBytes` of an open file (its descriptor) to the writer. The pieces are there when all is hashed. */
+/** Adds the first `sizeBytes` of an open file (its descriptor) to the writer. The pieces are there when all is examined. */
 export function readContent(
   file: number,
   sizeBytes: number,
@@ -146,8 +146,8 @@ async function readRanges(
       const content = readInto(writer, file, Math.min(CHUNK_BYTES, end - at), at);
       if (content.length === 0) throw new Error(`A file became shorter while it was saved, at ${at} of ${end} bytes.`);
       const position = pieces.push(zeros(content.length)) - 1;
-      writer.hash([content], (hashes) => {
-        if (hashes !== null) pieces[position] = writer.store([content], hashes);
+      writer.examine([content], { id: true, digests: false }, ({ isZero, id }) => {
+        if (!isZero) pieces[position] = writer.store([content], id);
       });
       onRead(content.length);
       at += content.length;

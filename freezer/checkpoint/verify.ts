@@ -7,7 +7,7 @@ import type { Store } from '../../store/store.ts';
 import type { KeyRing } from '../encryption/keyRing.ts';
 import { FreezerError } from '../errors.ts';
 import type { Compressors } from './compressors.ts';
-import { BLOCK_BYTES, type FileEntry, type Index, type Piece } from './format.ts';
+import { type FileEntry, type Index, PAGE_BYTES, type Piece } from './format.ts';
 import { partOf } from './pieces.ts';
 import { CheckpointReader } from './reader.ts';
 import { readHoldings } from './retention.ts';
@@ -130,7 +130,7 @@ function contentsOf({ memory, images, files }: Index): Content[] {
   return [
     ...memory.map(({ object, ranges, pieces }) => {
       const pages = ranges.reduce((sum, [, count]) => sum + count, 0);
-      return { name: nameOfMemory(BigInt(object)), sizeBytes: pages * BLOCK_BYTES, pieces };
+      return { name: nameOfMemory(BigInt(object)), sizeBytes: pages * PAGE_BYTES, pieces };
     }),
     ...images.map(({ name, sizeBytes, pieces }) => ({ name: `image ${name}`, sizeBytes, pieces })),
     ...files.flatMap((entry) => (entry.type === 'file' ? [contentOfFile(entry)] : [])),

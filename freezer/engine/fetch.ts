@@ -9,6 +9,7 @@ import { Compressors } from '../checkpoint/compressors.ts';
 import { DigestFiller } from '../checkpoint/digestFiller.ts';
 import { FileFiller } from '../checkpoint/fileFiller.ts';
 import type { Index, Manifest } from '../checkpoint/format.ts';
+import { type LazyMemory, lazyBytes, takeLazyMemory } from '../checkpoint/lazyMemory.ts';
 import { finishFiles, makeFiles } from '../checkpoint/makeFiles.ts';
 import { corrupt } from '../checkpoint/openCheckpoint.ts';
 import { partOf } from '../checkpoint/pieces.ts';
@@ -16,16 +17,24 @@ import type { Destination } from '../checkpoint/places.ts';
 import { CheckpointReader } from '../checkpoint/reader.ts';
 import { missingFeatures, readCpuFeatures } from '../cpu.ts';
 import { encodePagemap, pagemapName, pagesName } from '../criu/pagemap.ts';
+import { headerLayout } from '../criu/pageServer.ts';
 import { KeyRing } from '../encryption/keyRing.ts';
 import { FreezerError } from '../errors.ts';
-import type { CheckpointPlace, StepProgress } from '../runtime.ts';
-import type { Fetched, FetchFolders } from './protocol.ts';
+import type { CheckpointPlace, StepProgress, ThawMode } from '../runtime.ts';
+import { ChunkCache } from './chunkCache.ts';
+import { fillLazily } from './lazyFill.ts';
+import { PageSource } from './pageSource.ts';
+import type { Fetched, FetchFolders, FillOrder } from './protocol.ts';
+import { isLazyThaw } from './thawMode.ts';
 
 export class Fetch implements AsyncDisposable {
   readonly #store: Store;
   readonly #reader: CheckpointReader;
   readonly #compressors: Compressors;
   readonly #report: (progress: StepProgress) => void;
+  /** What is left out of the images. */
+  #lazy: readonly LazyMemory[] = [];
+  #digests: DigestFiller | undefined;
 
   private constructor(
     store: Store,
@@ -49,9 +58,14 @@ export class Fetch implements AsyncDisposable {
     return new Fetch(store, reader, compressors, report);
   }
 
-  async into({ imagesDirectory, filesDirectory, toolboxDirectory, digestsDirectory }: FetchFolders): Promise<Fetched> {
-    const { manifest, index } = this.#reader;
+  /** What it leaves out for a lazy thaw, `fill` brings afterwards. */
+  async into(
+    { imagesDirectory, filesDirectory, toolboxDirectory, digestsDirectory }: FetchFolders,
+    mode: ThawMode,
+  ): Promise<Fetched> {
+    const { manifest } = this.#reader;
     await checkMachine(manifest);
+    const index = await this.#choose(mode);
     await this.#checked(() => makeFiles(filesDirectory, index.files));
     const destinations = [
       ...(await makeImages(imagesDirectory, index)),
@@ -59,21 +73,45 @@ export class Fetch implements AsyncDisposable {
         entry.type === 'file' ? [{ ...entry, path: join(filesDirectory, entry.path) }] : [],
       ),
     ];
-    await this.#fill(destinations, digestsDirectory);
+    await this.#fetch(destinations, digestsDirectory);
     await this.#checked(() => finishFiles(filesDirectory, index.files, toolboxDirectory));
     const { rootPid, logSizes, image } = manifest;
-    return { rootPid, logSizes, image };
+    return { rootPid, logSizes, image, isLazy: this.#lazy.length > 0 };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#digests?.[Symbol.dispose]();
     await this.#compressors[Symbol.asyncDispose]();
     await this.#store[Symbol.asyncDispose]();
   }
 
-  async #fill(destinations: readonly Destination[], digestsDirectory: string): Promise<void> {
+  /** Resolves when a program that was restored lazily has all its memory. Rejects as `fillLazily` does. */
+  async fill({ controlDirectory, criuVersion }: FillOrder): Promise<void> {
+    const totalBytes = lazyBytes(this.#lazy);
+    const cache = new ChunkCache(this.#reader, (chunk, pageDigests) => this.#digests?.chunkRead(chunk, pageDigests));
+    await fillLazily({
+      controlDirectory,
+      layout: headerLayout(criuVersion),
+      source: new PageSource(this.#lazy, cache),
+      onBrought: (doneBytes) => this.#report({ step: 'filling', doneBytes, totalBytes }),
+    });
+    this.#digests?.keep(this.#reader.manifest.id);
+  }
+
+  /** The index of what is to be fetched before the start. */
+  async #choose(mode: ThawMode): Promise<Index> {
+    const { manifest, index } = this.#reader;
+    const split = takeLazyMemory(manifest.id, index);
+    if (!(await isLazyThaw(mode, split.lazy, manifest.memoryBytes))) return index;
+    this.#lazy = split.lazy;
+    return split.index;
+  }
+
+  async #fetch(destinations: readonly Destination[], digestsDirectory: string): Promise<void> {
     const { manifest, index } = this.#reader;
     using filler = new FileFiller(destinations, index.chunks);
-    using digests = new DigestFiller(digestsDirectory, index);
+    const digests = new DigestFiller(digestsDirectory, index);
+    this.#digests = digests;
     const totalBytes = manifest.memoryBytes + manifest.fileBytes;
     const planned = new Set<number>();
     let doneBytes = 0;
@@ -82,14 +120,14 @@ export class Fetch implements AsyncDisposable {
       if (writes) planned.add(chunk);
       return writes;
     };
-    const onChunk = (chunk: number, content: Uint8Array, hashes: Uint8Array) => {
+    const onChunk = (chunk: number, content: Uint8Array, pageDigests: Uint8Array) => {
       doneBytes += planned.delete(chunk) ? filler.written(chunk) : filler.fill(chunk, content);
-      digests.chunkRead(chunk, hashes);
+      digests.chunkRead(chunk, pageDigests);
       this.#report({ step: 'fetching', doneBytes, totalBytes });
     };
     await this.#reader.readChunks(filler.wanted, onChunk, { planFor });
     filler.finish();
-    digests.keep(manifest.id);
+    if (this.#lazy.length === 0) digests.keep(manifest.id);
   }
 
   /** A name that this file system does not take, or one that is there twice, is the checkpoint's fault; a full disk is not. */

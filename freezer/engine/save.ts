@@ -149,7 +149,7 @@ export class Save {
   }
 
   async commit(facts: CommitFacts): Promise<CheckpointSummary> {
-    await this.#writer.allHashed();
+    await this.#writer.allExamined();
     this.#memory.finish();
     const { chunks, packs } = await this.#writer.finish();
     const index = await this.#writeIndex(chunks);

@@ -1,0 +1,35 @@
+/** Where a memory object's content begins anew: no piece goes beyond the end of a stretch. */
+import { CHUNK_BYTES, type Index, PAGE_BYTES } from './format.ts';
+
+export const PAGES_PER_WINDOW = CHUNK_BYTES / PAGE_BYTES;
+
+export type Range = Index['memory'][number]['ranges'][number];
+const PRESENT = 4;
+
+export function presentPages([, pages, flags]: Range): number {
+  return flags & PRESENT ? pages : 0;
+}
+
+/** Pages of one window of the address space that stand next to each other in the content. */
+export interface Stretch {
+  readonly window: number;
+  /** Numbers of the pages within the window, ascending. */
+  readonly pages: readonly number[];
+}
+
+/** All stretches, in order. A window that the ranges come back to has another one. A large range costs no more than its caller takes. */
+export function* stretchesOf(ranges: readonly Range[]): Generator<Stretch> {
+  let [window, pages]: [number, number[]] = [-1, []];
+  for (const range of ranges) {
+    const first = Number(BigInt(range[0]) / BigInt(PAGE_BYTES));
+    for (let page = first; page < first + presentPages(range); page++) {
+      const number = page % PAGES_PER_WINDOW;
+      if (Math.floor(page / PAGES_PER_WINDOW) !== window || number <= (pages.at(-1) ?? -1)) {
+        if (pages.length > 0) yield { window, pages };
+        [window, pages] = [Math.floor(page / PAGES_PER_WINDOW), []];
+      }
+      pages.push(number);
+    }
+  }
+  if (pages.length > 0) yield { window, pages };
+}
