@@ -88,6 +88,32 @@ it('keeps what such a file holds out of its messages', async () => {
   expect(message).not.toContain('s3cr3t');
 });
 
+describe('the key of checkpoints', () => {
+  const [current, old] = ['A'.repeat(43).concat('='), '0f'.repeat(32)];
+
+  it('may have older ones after it, and comes from a file too', async () => {
+    expect(load().encryption.key).toEqual([]);
+    expect(load({ FLOE_ENCRYPTION_KEY: `${current}, ${old},kms:alias/floe` }).encryption.key).toEqual([
+      ...[current, old, 'kms:alias/floe'],
+    ]);
+    const path = join(folder, 'key');
+    await writeFile(path, `${current}\n${old}\n`);
+    expect(load({ FLOE_ENCRYPTION_KEY_FILE: path }).encryption.key).toEqual([current, old]);
+  });
+
+  it.each(['s3cr3t', `${old},s3cr3t`, old.slice(2), ','])('is not shown when it is none: %s', async (key) => {
+    await file(`encryption: {key: "${key}"}\n`);
+    const messages = [refusal(() => load({ FLOE_ENCRYPTION_KEY: key })), refusal(() => load())];
+    expect(messages[0]).toMatch(/^FLOE_ENCRYPTION_KEY: must be 32 bytes/);
+    for (const message of messages) expect(message).not.toMatch(/s3cr3t|0f0f/);
+  });
+
+  it('is never turned off by a file that is empty', async () => {
+    await writeFile(join(folder, 'key'), '\n');
+    expect(refusal(() => load({ FLOE_ENCRYPTION_KEY_FILE: join(folder, 'key') }))).toMatch(/must be 32 bytes/);
+  });
+});
+
 describe('a bad value is named with its source', () => {
   it.each([
     [{ FLOE_SLOTS: 'x' }, {}, 'FLOE_SLOTS: must be an integer from 1 to 1000, got "x".'],
