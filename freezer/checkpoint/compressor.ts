@@ -47,8 +47,8 @@ export type Answer = ExamineAnswer | PackAnswer | UnpackAnswer;
 /** What kept a thread from an answer: an error of the file system's where it writes. */
 export type Refusal = { kind: 'refused'; message: string; code: unknown };
 
-/** On windows of memory -3 packs as well as -1 or 1, in half the time. */
-const LEVEL = { params: { [constants.ZSTD_c_compressionLevel]: -3 } };
+/** Packs windows of memory about as well as -1 and 1, in half their time. */
+const LEVEL = { params: { [constants.ZSTD_c_compressionLevel]: -2 } };
 const ZEROS = Buffer.alloc(CHUNK_BYTES);
 
 function examine({ questions, keys }: ExamineRequest): ExamineAnswer {

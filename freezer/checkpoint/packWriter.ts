@@ -6,7 +6,7 @@ import { checkpointKeys, type Manifest } from './format.ts';
 
 /** A pack is sent once it holds this much. */
 const PACK_BYTES = 16 * 2 ** 20;
-const PACKS_IN_FLIGHT = 4;
+const PACKS_IN_FLIGHT = 3;
 
 export interface PackWriterOptions {
   readonly store: Store;
