@@ -11,7 +11,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           sequence: { groupOrder: 0 },
-          include: ['{bench,jobs,producers,dashboard,workers,freezer,store,scripts,test}/**/*.test.ts'],
+          include: ['{bench,jobs,producers,dashboard,workers,upkeep,freezer,store,scripts,test}/**/*.test.ts'],
           exclude: ['**/*.system.test.ts'],
         },
       },
@@ -19,7 +19,9 @@ export default defineConfig({
         test: {
           name: 'system',
           sequence: { groupOrder: 1 },
-          include: ['{bench,compose,images,jobs,producers,dashboard,workers,freezer,store,test}/**/*.system.test.ts'],
+          include: [
+            '{bench,compose,images,jobs,producers,dashboard,workers,upkeep,freezer,store,test}/**/*.system.test.ts',
+          ],
           maxWorkers: 2,
           testTimeout: 120_000,
           hookTimeout: 120_000,

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * The `floe` command: the producers' commands, the two daemons, and `doctor`. The latter are imported when asked for, so that
+ * The `floe` command: the producers' commands, those that look after the store, the two daemons, and `doctor`. What the latter do is imported when asked for, so that
  * submitting a job loads neither the checkpoint engine nor a web server.
  */
 import type { Command } from 'commander';
@@ -13,6 +13,7 @@ import {
   runAtEdge,
   withFloe,
 } from '../producers/cli.ts';
+import { addCheckpoints, addDu, addGc, addRm, addVerify } from '../upkeep/cli.ts';
 import { addDoctor } from './doctor.ts';
 
 function addWorker(program: Command): void {
@@ -70,4 +71,5 @@ const program = createProgram();
 addWorker(program);
 addDashboard(program);
 addDoctor(program);
+for (const add of [addCheckpoints, addVerify, addRm, addDu, addGc]) add(program);
 process.exitCode = await runAtEdge(process.argv.slice(2), () => program.parseAsync());

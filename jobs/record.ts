@@ -209,6 +209,17 @@ export async function removeRecords(redis: Redis, ids: readonly string[]): Promi
     .exec();
 }
 
+/** Forgets a job that has ended: its record, its runs and what Redis still holds of its log. */
+export async function forgetJob(redis: Redis, id: string): Promise<void> {
+  const epochs = await redis.hkeys(redisKeys.runs(id));
+  const logs = epochs.map((epoch) => redisKeys.log(id, Number(epoch)));
+  await redis
+    .multi()
+    .del(redisKeys.record(id), redisKeys.runs(id), ...logs)
+    .zrem(redisKeys.jobs, id)
+    .exec();
+}
+
 /**
  * Ends a job that is in no queue any more and so can have no further run. The epoch rises, which shuts out a
  * run that does not know yet that it lost the job. Resolves to the job's state: the result's outcome, or the end that the job had already.

@@ -50,6 +50,14 @@ export async function readFences(store: Store, jobId: string, epoch: number): Pr
   return fences.sort((a, b) => b.epoch - a.epoch);
 }
 
+/** The newest run that there is, by its fence; 0 before the first. Rejects with `StoreError`. */
+export async function newestEpoch(store: Store, jobId: string): Promise<number> {
+  let newest = 0;
+  for await (const { key } of store.list(storeKeys.fences(jobId)))
+    newest = Number(key.slice(storeKeys.fences(jobId).length));
+  return newest;
+}
+
 /** The epoch in a checkpoint id, `<epoch>-<sequence>`. */
 export function epochOfCheckpoint(id: string): number {
   return Number.parseInt(id.slice(0, padEpoch(0).length), 10);

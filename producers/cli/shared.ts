@@ -1,6 +1,11 @@
 /** What all commands have in common. */
 import { once } from 'node:events';
 import type { Command } from 'commander';
+import { loadConfig } from '../../jobs/config.ts';
+import { FloeError } from '../../jobs/errors.ts';
+import { StoreError } from '../../store/store.ts';
+import { Connections } from '../connections.ts';
+import { asFloeError } from '../failures.ts';
 import { Floe } from '../floe.ts';
 import { Interrupted } from './edge.ts';
 import { EXIT_CODES_HELP } from './exitCodes.ts';
@@ -30,6 +35,22 @@ export function connectionFlags({ redisUrl, store, stateDir }: CommonOptions) {
 export async function withFloe<T>(options: CommonOptions, work: (floe: Floe) => Promise<T>): Promise<T> {
   await using floe = await Floe.open(connectionFlags(options));
   return await work(floe);
+}
+
+/** As `withFloe`, for commands that work on the store itself. Errors of Redis and the store become `FloeError`. */
+export async function withConnections<T>(
+  options: CommonOptions,
+  work: (connections: Connections) => Promise<T>,
+): Promise<T> {
+  const config = loadConfig({ flags: connectionFlags(options) });
+  await using connections = await Connections.open(config);
+  try {
+    return await work(connections);
+  } catch (error) {
+    // The checkpoint engine wraps what the store says.
+    const cause = error instanceof Error && error.cause instanceof StoreError ? error.cause : error;
+    throw asFloeError(error instanceof FloeError ? error : cause, config);
+  }
 }
 
 /** Writes to stdout and waits while its reader is slow. */

@@ -1,0 +1,11 @@
+/**
+ * Looking after what jobs keep in the store: listing, verifying and removing. It knows the checkpoint format and the workers'
+ * rules of what counts, so it stands above both; nothing imports it but the `floe` command, and that when asked.
+ */
+
+export { type ListedCheckpoint, listJobCheckpoints } from './checkpoints.ts';
+export { collectGarbage, type Garbage } from './garbage.ts';
+export { requireKnown } from './jobEnd.ts';
+export { removeCheckpoints, removeJob } from './remove.ts';
+export { type JobUsage, usageOf } from './usage.ts';
+export { verifyJob } from './verify.ts';
