@@ -41,8 +41,8 @@ const storeUrl = text.regex(/^(s3:\/\/[^/]+|file:\/\/\/)/, 'must be s3://bucket[
 const encryptionKey = z
   .string('must be text')
   .regex(
-    /^([0-9a-fA-F]{64}|[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=|kms:[A-Za-z0-9/_:-]{1,2048})$/,
-    'must be 32 bytes in base64 or hexadecimal, or kms:<key id, ARN or alias/name>',
+    /^([0-9a-fA-F]{64}|[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=|kms:[A-Za-z0-9/_:-]{1,2048}|plain)$/,
+    'must be 32 bytes in base64 or hexadecimal, kms:<key id, ARN or alias/name>, or plain',
   );
 
 /** Each option has its environment variable, its meaning and unit, and its default in words. */
@@ -61,6 +61,12 @@ const WorkerOptions = z.strictObject({
     'FLOE_RUNTIMES',
     'What it runs jobs with: `process` for those without an image, `docker` or `podman` for those with one. `auto` finds out.',
     'auto',
+  ),
+  imagesDir: option(
+    text,
+    'FLOE_IMAGES_DIR',
+    'Folder for what CRIU reads and writes: on a tmpfs, so that no memory of a job touches a disk.',
+    '/dev/shm/floe where that can be used, else <stateDir>',
   ),
   slots: option(integer(1, 1000), 'FLOE_SLOTS', 'Jobs that it runs at once.', 'number of cores'),
   lockDurationMs: option(
@@ -99,7 +105,7 @@ const EncryptionOptions = z.strictObject({
   key: secret(
     list(encryptionKey, /[\s,]+/),
     'FLOE_ENCRYPTION_KEY',
-    'Key that checkpoints are encrypted with: 32 bytes in base64 or hexadecimal, as `floe new-key` makes them, or kms:<key>. After a comma, older keys that only read.',
+    'Key that checkpoints are encrypted with: 32 bytes in base64 or hexadecimal, as `floe new-key` makes them, or kms:<key>. After a comma, older keys that only read, and `plain` to read checkpoints that are not encrypted.',
     'none: not encrypted',
   ),
 });
@@ -153,9 +159,11 @@ export interface Config {
   /** The first key is current, the others only read; empty where nothing is encrypted. */
   readonly encryption: { readonly key: readonly string[] };
   readonly worker: Required<{
-    [K in Exclude<keyof Options['worker'], 'runtimes'>]: NonNullable<Options['worker'][K]>;
+    [K in Exclude<keyof Options['worker'], 'runtimes' | 'imagesDir'>]: NonNullable<Options['worker'][K]>;
   }> & {
     readonly runtimes: readonly ('process' | 'docker' | 'podman')[] | 'auto';
+    /** Null: the freezer chooses. */
+    readonly imagesDir: string | null;
   };
   readonly dashboard: {
     readonly host: string;
@@ -210,6 +218,7 @@ function withDefaults(options: Options, env: NodeJS.ProcessEnv): Config {
       name: worker.name ?? hostname(),
       pools: worker.pools ?? ['default'],
       runtimes: runtimesOf(worker.runtimes ?? []),
+      imagesDir: worker.imagesDir === undefined ? null : resolve(worker.imagesDir),
       slots: worker.slots ?? availableParallelism(),
       lockDurationMs: worker.lockDurationMs ?? 30_000,
       stopMarginMs: worker.stopMarginMs ?? 5000,

@@ -44,16 +44,25 @@ function unlessCorrupt(error: unknown): null {
 
 /**
  * The keys of a checkpoint whose manifest has been authenticated with them; null for one that is not encrypted. `prefix` is its
- * `CheckpointPlace`'s. Rejects with `FreezerError`: `wrongKey` when this ring cannot open it, `corrupt` when the manifest is not as it
+ * `CheckpointPlace`'s. Rejects with `FreezerError`: `wrongKey` when this ring cannot open it or must not read it plain, `corrupt` when the manifest is not as it
  * was written or is another job's, `failed` when KMS does not answer.
  */
 export async function keysToRead(manifest: Manifest, prefix: string, ring: KeyRing): Promise<SubKeys | null> {
-  if (manifest.encryption === null) return null;
+  if (manifest.encryption === null) return refuseUnlessPlain(manifest.id, ring);
   const keys = subKeysOf(await ring.unwrap(manifest.encryption));
   if (isAuthentic(keys.manifest, manifest, prefix)) return keys;
   throw new FreezerError(
     'corrupt',
     `Checkpoint ${manifest.id} is corrupt: its manifest is not as it was written for this job.`,
     'Floe falls back to the checkpoint before it.',
+  );
+}
+
+function refuseUnlessPlain(id: string, ring: KeyRing): null {
+  if (ring.readsPlain) return null;
+  throw new FreezerError(
+    'wrongKey',
+    `Checkpoint ${id} is not encrypted, and there is an encryption key here.`,
+    'If it is from before there was a key, add `plain` to the keys, after a comma, until its job has been frozen again.',
   );
 }

@@ -4,12 +4,16 @@
  *
  *   32 bytes in base64 (44 characters) or hexadecimal (64)
  *   kms:<key id, ARN, or alias/name>   a key of AWS KMS
+ *   plain                              no key: checkpoints that are not encrypted are read too
+ *
+ * Where there is a key, `plain` must be said: else whoever can write to the store could put a checkpoint of their own making there.
  */
 import { FreezerError } from '../errors.ts';
 import { KmsKey } from './kmsKey.ts';
 import { LocalKey } from './localKey.ts';
 import type { MasterKey, WrappedKey } from './masterKey.ts';
 
+const PLAIN = 'plain';
 const HEX = /^[0-9a-fA-F]{64}$/;
 /** The last character has two bits that belong to no byte: they are zero. */
 const BASE64 = /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/;
@@ -17,14 +21,18 @@ const KMS = /^kms:([A-Za-z0-9/_:-]{1,2048})$/;
 
 export class KeyRing {
   readonly #keys: readonly MasterKey[];
+  /** Whether a checkpoint that is not encrypted may be read. */
+  readonly readsPlain: boolean;
 
-  private constructor(keys: readonly MasterKey[]) {
+  private constructor(keys: readonly MasterKey[], readsPlain: boolean) {
     this.#keys = keys;
+    this.readsPlain = readsPlain;
   }
 
   /** Throws `FreezerError` `wrongKey` for a text that is no key; its message does not have the text. */
   static of(texts: readonly string[] = []): KeyRing {
-    return new KeyRing(texts.map(parseMasterKey));
+    const keys = texts.filter((text) => text !== PLAIN);
+    return new KeyRing(keys.map(parseMasterKey), keys.length === 0 || keys.length < texts.length);
   }
 
   /** Null where no key is configured: what is written then is not encrypted. */

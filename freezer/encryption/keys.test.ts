@@ -94,7 +94,9 @@ describe('reading a checkpoint', () => {
 
   test('takes none where it is not encrypted', async () => {
     const plain = { ...(await signed(onlyA)), encryption: null };
-    expect(await keysToRead(plain, PREFIX, onlyA)).toBeNull();
+    expect(await keysToRead(plain, PREFIX, none)).toBeNull();
+    await expect(keysToRead(plain, PREFIX, onlyA)).rejects.toThrow(because('wrongKey'));
+    expect(await keysToRead(plain, PREFIX, KeyRing.of([A, 'plain']))).toBeNull();
   });
 
   test('is refused with any bit of the wrapped key flipped', async () => {
