@@ -21,6 +21,8 @@ import { Slabs } from './slabs.ts';
 const BATCH = { sizeBytes: 2 * 2 ** 20, contents: 512 };
 /** Most content that waits to be examined or compressed, by default. */
 const BUFFER_BYTES = 128 * 2 ** 20;
+/** Most that waits in no slab: pages that were gathered from many. */
+const MOST_BESIDE_BYTES = 32 * 2 ** 20;
 
 export interface ChunkWriterOptions extends Omit<PackWriterOptions, 'onChange'> {
   readonly compressors: Compressors;
@@ -42,7 +44,8 @@ export interface Finding {
 /** Until it returns the content stays as it is. */
 type OnFinding = (finding: Finding) => void;
 type Examining = Question & { onFinding: OnFinding };
-type Packing = { number: number; id: string; content: Content };
+/** `besideBytes`: how much of it lies in no slab. */
+type Packing = { number: number; id: string; content: Content; besideBytes: number };
 
 export class ChunkWriter {
   /** Where content is read into. */
@@ -62,6 +65,7 @@ export class ChunkWriter {
   #underWay = 0;
   #examining = 0;
   #packing = 0;
+  #besideBytes = 0;
   #failure: unknown;
   #waiters: (() => void)[] = [];
 
@@ -74,7 +78,7 @@ export class ChunkWriter {
 
   /** Whether the caller should ask `ready()` before it reads more: there is no room, or no use in it. */
   get isFull(): boolean {
-    return this.slabs.isFull || this.#failure !== undefined;
+    return this.#isCrowded || this.#failure !== undefined;
   }
 
   /** Bytes that are durable. */
@@ -84,7 +88,7 @@ export class ChunkWriter {
 
   /** Resolves when there is room; rejects when writing has failed. */
   async ready(): Promise<void> {
-    while (this.slabs.isFull && this.#failure === undefined) {
+    while (this.#isCrowded && this.#failure === undefined) {
       this.#startExamining();
       await this.#changed();
     }
@@ -117,13 +121,20 @@ export class ChunkWriter {
     return this.#chunks.push(undefined) - 1;
   }
 
+  /** For content that lies in no slab. */
   storeReserved(number: number, content: Content): void {
-    this.examine(content, { id: true, digests: false }, ({ id }) => this.#pack(number, id, content));
+    const besideBytes = sizeOf(content);
+    this.#besideBytes += besideBytes;
+    this.examine(content, { id: true, digests: false }, ({ id }) => this.#pack(number, id, content, besideBytes));
   }
 
-  #pack(number: number, id: string, content: Content): void {
+  #pack(number: number, id: string, content: Content, besideBytes = 0): void {
     for (const part of content) this.slabs.hold(part);
-    this.#toPack.push({ number, id, content });
+    this.#toPack.push({ number, id, content, besideBytes });
+  }
+
+  get #isCrowded(): boolean {
+    return this.slabs.isFull || this.#besideBytes > MOST_BESIDE_BYTES;
   }
 
   /** The number here of a chunk of the base's. */
@@ -201,11 +212,12 @@ export class ChunkWriter {
       const chunks = batch.map(({ id, content }) => ({ id, content }));
       this.#follow(compressors.pack(chunks, keys), ({ bytes, sizes }) => {
         let at = 0;
-        for (const [index, { number, id, content }] of batch.entries()) {
+        for (const [index, { number, id, content, besideBytes }] of batch.entries()) {
           const sizeBytes = sizes[index] ?? 0;
           const [pack, offset] = this.#packs.add(bytes.subarray(at, at + sizeBytes));
           this.#chunks[number] = [id, pack, offset, sizeBytes, sizeOf(content)];
           at += sizeBytes;
+          this.#besideBytes -= besideBytes;
           this.#release(content);
         }
         this.#packing--;

@@ -18,14 +18,20 @@ export const FORMAT_VERSION = 2;
 export const CHUNK_BYTES = 256 * 1024;
 export const PAGE_BYTES = 4096;
 
+/** Most bytes of a pack; writers begin another one long before. */
+export const MOST_PACK_BYTES = 64 * 2 ** 20;
+/** Most bytes of an index, as it is stored and as JSON: a 64 GiB job's has about 30 MB. */
+export const MOST_INDEX_BYTES = 256 * 2 ** 20;
+
 const size = z.int().min(0);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
-/** A key relative to the job's prefix. */
-const relativeKey = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,200}$/);
+/** Keys are relative to the job's prefix. */
+const packKey = z.string().regex(/^packs\/\d{8}-\d{6}-\d{6,9}$/);
+const indexKey = z.string().regex(/^index\/\d{8}-\d{6}$/);
 
 export const CheckpointId = z.string().regex(/^\d{8}-\d{6}$/);
 
-const Pack = z.strictObject({ key: relativeKey, sizeBytes: size });
+const Pack = z.strictObject({ key: packKey, sizeBytes: z.int().min(1).max(MOST_PACK_BYTES) });
 
 /** How the checkpoint is encrypted: by a data key, that is wrapped by the key `keyId`. `mac` is the manifest's own. */
 const Encryption = z.strictObject({
@@ -55,7 +61,7 @@ export const Manifest = z.strictObject({
   sentBytes: size,
   /** The checkpoint that this one has chunks in common with; null where it stands by itself. For people: `packs` is what counts. */
   base: CheckpointId.nullable(),
-  index: z.strictObject({ key: relativeKey, sizeBytes: size, sha256 }),
+  index: z.strictObject({ key: indexKey, sizeBytes: z.int().min(1).max(MOST_INDEX_BYTES), sha256 }),
   /** Every pack that the index refers to, whoever wrote it: they must stay for as long as this manifest does. */
   packs: z.array(Pack),
   encryption: Encryption.nullable(),

@@ -114,7 +114,9 @@ export class MemoryWriter implements PageSink {
   #windowAt(address: number): Window {
     const number = Math.floor(address / CHUNK_BYTES);
     const page = Math.floor((address % CHUNK_BYTES) / PAGE_BYTES);
-    const isSame = this.#window?.number === number && page >= (this.#window.pages.at(-1) ?? 0);
+    const isWithinPage = address % PAGE_BYTES !== 0;
+    const last = this.#window?.pages.at(-1) ?? -1;
+    const isSame = this.#window?.number === number && (page > last || (page === last && isWithinPage));
     if (this.#window && isSame) return this.#window;
     this.#endWindow();
     const object = this.#current;

@@ -8,10 +8,8 @@ import type { KeyRing } from '../encryption/keyRing.ts';
 import { open, type SubKeys } from '../encryption/seal.ts';
 import { FreezerError } from '../errors.ts';
 import { readFailed, requireManifest } from './catalogue.ts';
-import { Index, type Manifest } from './format.ts';
-
-/** A 64 GiB job's index has about 30 MB. */
-const LARGEST_INDEX_BYTES = 2 ** 30;
+import { flawOf } from './checkIndex.ts';
+import { Index, type Manifest, MOST_INDEX_BYTES } from './format.ts';
 
 export interface CheckpointSource {
   readonly store: Store;
@@ -44,8 +42,10 @@ export function indexContext(id: string): string {
 }
 
 async function readIndex(store: Store, prefix: string, manifest: Manifest, keys: SubKeys | null): Promise<Index> {
-  const { key, sha256 } = manifest.index;
-  const bytes = await store.get(prefix + key).catch((error: unknown) => {
+  const { key, sizeBytes, sha256 } = manifest.index;
+  // No more than that, whatever lies there.
+  const range = { offsetBytes: 0, lengthBytes: sizeBytes };
+  const bytes = await store.get(prefix + key, { range }).catch((error: unknown) => {
     throw readFailed(error);
   });
   if (createHash('sha256').update(bytes).digest('hex') !== sha256)
@@ -55,21 +55,19 @@ async function readIndex(store: Store, prefix: string, manifest: Manifest, keys:
   return parseIndex(compressed, manifest);
 }
 
-/** Throws `FreezerError` `corrupt` for anything that is not an index whose chunks are in the manifest's packs. */
+/** Throws `FreezerError` `corrupt` for anything that is not an index whose parts fit together (checkIndex.ts). */
 export async function parseIndex(compressed: Uint8Array, manifest: Pick<Manifest, 'id' | 'packs'>): Promise<Index> {
   let value: unknown;
   try {
-    const text = await promisify(zstdDecompress)(compressed, { maxOutputLength: LARGEST_INDEX_BYTES });
+    const text = await promisify(zstdDecompress)(compressed, { maxOutputLength: MOST_INDEX_BYTES });
     value = JSON.parse(text.toString('utf8'));
   } catch (error) {
     throw corrupt(manifest.id, `its index cannot be read: ${error}`);
   }
   const parsed = Index.safeParse(value);
   if (!parsed.success) throw corrupt(manifest.id, `its index is malformed: ${parsed.error.issues[0]?.message}`);
-  const outside = parsed.data.chunks.findIndex(
-    ([, pack, offset, storedBytes]) => offset + storedBytes > (manifest.packs[pack]?.sizeBytes ?? 0),
-  );
-  if (outside >= 0) throw corrupt(manifest.id, `chunk ${outside} of its index is in no pack`);
+  const flaw = flawOf(parsed.data, manifest.packs);
+  if (flaw !== null) throw corrupt(manifest.id, flaw);
   return parsed.data;
 }
 
