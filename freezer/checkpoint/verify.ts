@@ -7,8 +7,7 @@ import type { Store } from '../../store/store.ts';
 import type { KeyRing } from '../encryption/keyRing.ts';
 import { FreezerError } from '../errors.ts';
 import type { Compressors } from './compressors.ts';
-import { type FileEntry, type Index, PAGE_BYTES, type Piece } from './format.ts';
-import { partOf } from './pieces.ts';
+import type { FileEntry, Index, Piece } from './format.ts';
 import { CheckpointReader } from './reader.ts';
 import { readHoldings } from './retention.ts';
 
@@ -52,13 +51,13 @@ export async function verifyCheckpoint(options: VerifyOptions): Promise<Verifica
   }
   const { manifest, index } = reader;
   const inPacks = await checkPacks(reader, options);
-  const inIndex = checkIndex(index);
+  const inFiles = fileListFlaws(index.files);
   return {
     id,
     packs: manifest.packs.length,
     chunks: index.chunks.length,
     storedBytes: manifest.packs.reduce((sum, { sizeBytes }) => sum + sizeBytes, manifest.index.sizeBytes),
-    damages: [...inPacks.damages, ...inIndex],
+    damages: [...inPacks.damages, ...inFiles],
     hits: contentsOf(index)
       .filter(({ pieces }) => pieces.some((piece) => inPacks.chunks.has(typeof piece === 'number' ? piece : piece[0])))
       .map(({ name }) => name),
@@ -122,18 +121,14 @@ async function damagedAmong(reader: CheckpointReader, chunks: readonly number[],
 interface Content {
   /** `memory of process 1001`, `image core-1001.img`, `file workspace/data` */
   readonly name: string;
-  readonly sizeBytes: number;
   readonly pieces: readonly Piece[];
 }
 
 function contentsOf({ memory, images, files }: Index): Content[] {
   return [
-    ...memory.map(({ object, ranges, pieces }) => {
-      const pages = ranges.reduce((sum, [, count]) => sum + count, 0);
-      return { name: nameOfMemory(BigInt(object)), sizeBytes: pages * PAGE_BYTES, pieces };
-    }),
-    ...images.map(({ name, sizeBytes, pieces }) => ({ name: `image ${name}`, sizeBytes, pieces })),
-    ...files.flatMap((entry) => (entry.type === 'file' ? [contentOfFile(entry)] : [])),
+    ...memory.map(({ object, pieces }) => ({ name: nameOfMemory(BigInt(object)), pieces })),
+    ...images.map(({ name, pieces }) => ({ name: `image ${name}`, pieces })),
+    ...files.flatMap((entry) => (entry.type === 'file' ? [{ name: `file ${entry.path}`, pieces: entry.pieces }] : [])),
   ];
 }
 
@@ -143,24 +138,8 @@ function nameOfMemory(object: bigint): string {
   return (object & 0xffn) === SHMEM ? `shared memory ${id}` : `memory of process ${id}`;
 }
 
-function contentOfFile({ path, sizeBytes, dataRanges, pieces }: FileEntry & { type: 'file' }): Content {
-  const heldBytes = dataRanges?.reduce((sum, [, size]) => sum + size, 0) ?? sizeBytes;
-  return { name: `file ${path}`, sizeBytes: heldBytes, pieces };
-}
-
-/** Pure: what in an index contradicts itself. */
-export function checkIndex(index: Index): string[] {
-  return [...contentsOf(index).flatMap((content) => checkContent(content, index)), ...checkFileList(index.files)];
-}
-
-function checkContent({ name, sizeBytes, pieces }: Content, { chunks }: Index): string[] {
-  const parts = pieces.map((piece) => partOf(piece, chunks));
-  if (parts.includes(undefined)) return [`The ${name} refers to content that is in no chunk.`];
-  const has = parts.reduce((sum, part) => sum + (part?.sizeBytes ?? 0), 0);
-  return has === sizeBytes ? [] : [`The ${name} has ${has} bytes in pieces, and not ${sizeBytes}.`];
-}
-
-function checkFileList(files: readonly FileEntry[]): string[] {
+/** Pure: why these files could not be made in their order. */
+export function fileListFlaws(files: readonly FileEntry[]): string[] {
   const problems: string[] = [];
   const types = new Map<string, FileEntry['type']>();
   for (const entry of files) {

@@ -32,6 +32,11 @@ export async function writeCheckpoint(store: Store, prefix: string, what: Writte
   return manifest;
 }
 
+/** Of a checkpoint that stands by itself. */
+export function manifestOf(id: string, index: Manifest['index'], packs: Manifest['packs']): Manifest {
+  return { ...PLAIN, id, epoch: Number(id.slice(0, 8)), base: null, index, packs };
+}
+
 const PLAIN: Omit<Manifest, 'id' | 'epoch' | 'base' | 'index' | 'packs'> = {
   version: FORMAT_VERSION,
   frozenAt: 1,
