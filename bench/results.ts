@@ -36,7 +36,7 @@ export async function readResults(path: string): Promise<Results | null> {
 }
 
 export async function writeResults(path: string, results: Results): Promise<void> {
-  await writeFile(path, `${JSON.stringify(results, null, 1)}\n`);
+  await writeFile(path, `${JSON.stringify(results, null, 2)}\n`);
 }
 
 /** A case in the place of the one of the same store, content and size; ordered by those. */
