@@ -13,6 +13,8 @@ export interface RuntimesOptions {
   readonly names: readonly RuntimeName[] | 'auto';
   readonly stateDirectory: string;
   readonly toolboxDirectory: string;
+  /** Where CRIU's images are kept. Default /dev/shm/floe where that can be used, else the state folder. */
+  readonly imagesDirectory?: string | undefined;
   /** For `auto`, once something is found: why another runtime is not used. */
   readonly onAbsent?: (name: RuntimeName, why: FreezerError) => void;
 }
@@ -81,9 +83,9 @@ class Runtimes implements Runtime {
   }
 
   #open(name: RuntimeName): Runtime {
-    const { stateDirectory, toolboxDirectory } = this.#options;
-    if (name === 'process') return openProcessRuntime({ stateDirectory, toolboxDirectory });
-    return openContainerRuntime({ engine: name, stateDirectory, toolboxDirectory });
+    const { stateDirectory, toolboxDirectory, imagesDirectory } = this.#options;
+    if (name === 'process') return openProcessRuntime({ stateDirectory, toolboxDirectory, imagesDirectory });
+    return openContainerRuntime({ engine: name, stateDirectory, toolboxDirectory, imagesDirectory });
   }
 
   async #for({ image }: Program): Promise<Runtime> {

@@ -37,6 +37,7 @@ async function start(
     names: config.worker.runtimes,
     stateDirectory,
     toolboxDirectory: config.toolbox,
+    imagesDirectory: config.worker.imagesDir ?? undefined,
     onAbsent: (name, why) => parts.logger.info({ why: why.message }, `this worker has no ${name} runtime`),
   });
   await holdStateFolder(stateDirectory);

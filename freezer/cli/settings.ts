@@ -21,6 +21,8 @@ const Settings = z.object({
   /** What this machine keeps: the running program's files, and the socket of the running start. */
   stateDirectory: absolute,
   toolboxDirectory: absolute,
+  /** Where CRIU's images are kept. Default /dev/shm/floe where that can be used, else the state folder. */
+  imagesDirectory: absolute.optional(),
   /** Tells several starts on one machine apart. */
   name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$/, 'may have letters, digits, dots and dashes'),
 });
@@ -30,6 +32,7 @@ const ORIGINS: Record<string, string> = {
   storeUrl: '--store or S3',
   stateDirectory: '--state-dir or FREEZER_STATE_DIR',
   toolboxDirectory: 'FLOE_TOOLBOX',
+  imagesDirectory: 'FLOE_IMAGES_DIR',
   name: '--name or FREEZER_NAME',
 };
 
@@ -40,6 +43,7 @@ export function readSettings(flags: CommonFlags, env: NodeJS.ProcessEnv = proces
     encryptionKeys: encryptionKeys(env),
     stateDirectory: flags.stateDir ?? (env.FREEZER_STATE_DIR || '/var/lib/freezer'),
     toolboxDirectory: env.FLOE_TOOLBOX || join(env.FLOE_SETUP_DIR || '/var/lib/floe/setup', 'toolbox'),
+    imagesDirectory: env.FLOE_IMAGES_DIR || undefined,
     name: flags.name ?? (env.FREEZER_NAME || 'default'),
   });
   if (parsed.success) return parsed.data;

@@ -7,6 +7,7 @@ import { testImage } from '../../test/images/testImage.ts';
 import { requireEngine } from '../../test/support/engine.ts';
 import { defaultToolbox } from '../../test/support/toolbox.ts';
 import { makeRunFolder } from '../run/folder.ts';
+import { openImagesPlace } from '../run/imagesPlace.ts';
 import { onStage } from '../testing/stage.ts';
 import { launch } from './container.ts';
 import { ContainerEngine } from './engine.ts';
@@ -18,6 +19,7 @@ const engine = new ContainerEngine('docker');
 const stage = onStage(debian, { newMachines: true });
 
 async function silentPlan(): Promise<ContainerPlan> {
+  const stateDirectory = stage().stateDirectory('m0');
   const image = await resolveImage(engine, await testImage(await requireEngine(), 'debian'));
   const freezer = join(stage().directory, 'freezer');
   await mkdir(freezer);
@@ -25,7 +27,7 @@ async function silentPlan(): Promise<ContainerPlan> {
   return {
     ...{ name: `floe-test-silent-${process.pid}`, labels: {}, hostname: 'silent', image, mounts: [] },
     program: stage().program(['true']),
-    folder: await makeRunFolder(stage().stateDirectory('m0'), 'silent'),
+    folder: await makeRunFolder({ stateDirectory, images: await openImagesPlace(undefined, stateDirectory) }, 'silent'),
     bundle: { toolbox: defaultToolbox(), freezer, agent: 'silent.js' },
     ...{ capabilities: CAPABILITIES, securityOptions: [] },
   };

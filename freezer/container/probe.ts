@@ -3,10 +3,10 @@
  * go wrong for every job goes wrong here, before the first one is taken: a state folder that the engine sees elsewhere, a
  * capability that nobody may have, a kernel or an engine that is too old.
  */
-import { rm } from 'node:fs/promises';
 import { z } from 'zod';
 import { FreezerError } from '../errors.ts';
-import { makeRunFolder } from '../run/folder.ts';
+import { makeRunFolder, removeRunFolder } from '../run/folder.ts';
+import type { ImagesPlace } from '../run/imagesPlace.ts';
 import type { Bundle } from './bundle.ts';
 import { launch, removeContainer } from './container.ts';
 import type { ContainerEngine } from './engine.ts';
@@ -24,6 +24,7 @@ interface Site {
   readonly engine: ContainerEngine;
   readonly bundle: Bundle;
   readonly stateDirectory: string;
+  readonly images: ImagesPlace;
   readonly labels: Readonly<Record<string, string>>;
 }
 
@@ -40,11 +41,11 @@ export async function probe(site: Site): Promise<Permissions> {
 }
 
 async function runOnce(
-  { engine, bundle, stateDirectory, labels }: Site,
+  { engine, bundle, stateDirectory, images, labels }: Site,
   image: Image,
   options: Pick<ContainerPlan, 'capabilities' | 'securityOptions'>,
 ): Promise<FreezerError | null> {
-  const folder = await makeRunFolder(stateDirectory, `probe-${options.capabilities.length}`);
+  const folder = await makeRunFolder({ stateDirectory, images }, `probe-${options.capabilities.length}`);
   const name = `floe-probe-${process.pid}-${Date.now().toString(36)}`;
   const program = { command: [], env: {}, network: 'none' } as const;
   try {
@@ -59,7 +60,7 @@ async function runOnce(
     throw error;
   } finally {
     await removeContainer(engine, name);
-    await rm(folder.root, { recursive: true, force: true });
+    await removeRunFolder(folder);
   }
 }
 

@@ -98,13 +98,18 @@ function graphics(engine: EngineName, count: number): string[] {
 
 function bindings(folder: RunFolder, bundle: Bundle, mounts: readonly Mount[]): string[] {
   const bind = (source: string, target: string, options = '') => ['--volume', `${source}:${target}${options}`];
+  // Unlike a volume, this is refused where the engine does not see the folder, instead of being made there, empty.
+  const mount = (source: string, target: string) => [
+    '--mount',
+    `type=bind,"source=${source.replaceAll('"', '""')}",target=${target}`,
+  ];
   return [
     // As a mount of its own it cannot be renamed, and another put in its place.
     ...bind(folder.floe, FLOE_IN_CONTAINER),
     ...['--tmpfs', CRIU_KERNEL_FOLDER],
     ...bind(bundle.toolbox, TOOLBOX_IN_CONTAINER, ':ro'),
     ...bind(bundle.freezer, AGENT_IN_CONTAINER, ':ro'),
-    ...bind(folder.images, places.images),
+    ...mount(folder.images, places.images),
     ...bind(folder.control, places.control),
     ...mounts.flatMap(({ source, target }) => bind(source, target)),
   ];

@@ -1,7 +1,8 @@
 /** A run's folder on the host: what is mounted into its container. */
-import { chown, mkdir, readdir } from 'node:fs/promises';
+import { chown, mkdir, mkdtemp, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FLOE_UID } from '../agent/protocol.ts';
+import type { ImagesPlace } from './imagesPlace.ts';
 import { isOwnerAlive, ownerName } from './owner.ts';
 import { removeFolder } from './removeFolder.ts';
 
@@ -11,6 +12,7 @@ export interface RunFolder {
   readonly files: string;
   readonly workspace: string;
   readonly logs: string;
+  /** CRIU's images; not in `root`, but where images are kept (imagesPlace.ts). */
   readonly images: string;
   readonly control: string;
   /** Not mounted: what the engine keeps from one freeze to the next. */
@@ -35,21 +37,26 @@ export async function makeClosedFolder(path: string): Promise<void> {
 }
 
 /** The folder's name begins with its owner's. */
-export async function makeRunFolder(stateDirectory: string, name: string): Promise<RunFolder> {
-  const root = join(stateDirectory, 'runs', `${await ownerName()}-${name}`);
+export async function makeRunFolder(
+  places: { readonly stateDirectory: string; readonly images: ImagesPlace },
+  name: string,
+): Promise<RunFolder> {
+  const root = join(places.stateDirectory, 'runs', `${await ownerName()}-${name}`);
   const files = join(root, 'files');
   const folder = {
     root,
     files,
     workspace: join(files, movingFolders['/workspace']),
     logs: join(files, movingFolders['/floe/logs']),
-    images: join(root, 'images'),
+    // With a name that no run has had: those of several state folders are in there.
+    images: await mkdtemp(join(places.images.directory, `${name}-`)),
     control: join(root, 'control'),
     digests: join(root, 'digests'),
     floe: join(root, 'floe'),
   };
   await mkdir(files, { recursive: true, mode: 0o700 });
-  await Promise.all([folder.images, folder.control, folder.floe].map(makeClosedFolder));
+  await chown(folder.images, FLOE_UID, FLOE_UID);
+  await Promise.all([folder.control, folder.floe].map(makeClosedFolder));
   return folder;
 }
 
@@ -63,7 +70,11 @@ export async function makeMovingFolders(folder: RunFolder): Promise<void> {
   await mkdir(join(folder.files, movingFolders['/tmp'], 'home'));
 }
 
-/** Removes the folders of owners that are dead. */
+export async function removeRunFolder(folder: RunFolder): Promise<void> {
+  await Promise.all([removeFolder(folder.root), removeFolder(folder.images)]);
+}
+
+/** Removes the folders of owners that are dead. Their images go with their images' place. */
 export async function sweepRunFolders(stateDirectory: string): Promise<void> {
   const names = await readdir(join(stateDirectory, 'runs')).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return [];

@@ -1,0 +1,108 @@
+/** Where images are kept: real tmpfs, real disks, and processes that die. */
+import { execFileSync } from 'node:child_process';
+import { chmod, mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { makeRunFolder, removeRunFolder } from './folder.ts';
+import { isInMemory, openImagesPlace, openOnDisk } from './imagesPlace.ts';
+import { requireRoomForImages, roomForImages } from './roomForImages.ts';
+
+let directory: string;
+let memory: string;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'floe-images-'));
+  memory = await mkdtemp('/dev/shm/floe-images-');
+});
+
+afterEach(async () => {
+  await rm(directory, { recursive: true, force: true });
+  await rm(memory, { recursive: true, force: true });
+});
+
+/** The warnings of this process while `work` is done. */
+async function warningsOf(work: () => Promise<unknown>): Promise<string[]> {
+  const words: string[] = [];
+  const listen = ({ message }: Error) => void words.push(message);
+  process.on('warning', listen);
+  try {
+    await work();
+    // Warnings come in the next turn.
+    await new Promise((resolve) => setImmediate(resolve));
+    return words;
+  } finally {
+    process.off('warning', listen);
+  }
+}
+
+describe('images are kept', () => {
+  test('in memory, in a folder that only Floe and its agent can enter, and go with their run', async () => {
+    const images = await openImagesPlace(memory, directory);
+    const folder = await makeRunFolder({ stateDirectory: directory, images }, 'run');
+    expect(images.isMemory).toBe(true);
+    expect(folder.images.startsWith(`${memory}/`)).toBe(true);
+    expect((await stat(folder.images)).mode & 0o7777).toBe(0o700);
+    expect(await readdir(folder.root)).not.toContain('images');
+    await removeRunFolder(folder);
+    expect(await readdir(images.directory)).toEqual(['alive.sock']);
+  });
+
+  test('on a disk where that is asked for, which is said once', async () => {
+    const words = await warningsOf(async () => {
+      for (let at = 0; at < 3; at++) {
+        expect(await openImagesPlace(directory, join(directory, 'state'))).toMatchObject({ isMemory: false });
+      }
+    });
+    expect(words).toEqual([expect.stringContaining(`written to ${directory}, on a disk`)]);
+  });
+
+  test('in the state folder where there is no other place, which is said with the reason', async () => {
+    const words = await warningsOf(() => openOnDisk(directory, 'The engine sees another /dev/shm'));
+    expect(words).toEqual([
+      expect.stringMatching(/^The engine sees another \/dev\/shm\. CRIU's images.*FLOE_IMAGES_DIR/),
+    ]);
+    expect(await readdir(directory)).toEqual(['images']);
+  });
+
+  test('nowhere that somebody else could have prepared', async () => {
+    const shared = join(memory, 'shared');
+    await mkdir(shared);
+    await chmod(shared, 0o777);
+    await expect(openImagesPlace(shared, directory)).rejects.toMatchObject({ code: 'cannotRun' });
+    expect(await readdir(shared)).toEqual([]);
+  });
+});
+
+test('what a dead process left is removed by the next one, and what a live one has stays', async () => {
+  const module = join(import.meta.dirname, 'imagesPlace.ts');
+  const program = `
+    const { openImagesPlace } = await import(${JSON.stringify(module)});
+    const { directory } = await openImagesPlace(${JSON.stringify(memory)}, ${JSON.stringify(directory)});
+    (await import('node:fs')).writeFileSync(directory + '/pages-1.img', 'secret');
+    process.kill(process.pid, 'SIGKILL');`;
+  const crash = () => execFileSync(process.execPath, ['--input-type=module', '--eval', program], { stdio: 'ignore' });
+  expect(crash).toThrow();
+  const [left] = await readdir(memory);
+  expect(await readdir(join(memory, left ?? ''))).toContain('pages-1.img');
+  const images = await openImagesPlace(memory, directory);
+  expect((await readdir(memory)).map((name) => join(memory, name))).toEqual([images.directory]);
+  expect(crash).toThrow();
+  expect(await readdir(images.directory)).toEqual(['alive.sock']);
+});
+
+describe('room', () => {
+  test('is what the place has free, and a job that does not fit is told so', async () => {
+    expect(await isInMemory(memory)).toBe(true);
+    expect(await isInMemory(directory)).toBe(false);
+    for (const place of [memory, directory]) {
+      expect(await roomForImages(place, 2 ** 20)).toBe(true);
+      expect(await roomForImages(place, 2 ** 50)).toBe(false);
+      await requireRoomForImages(place, 2 ** 20);
+      await expect(requireRoomForImages(place, 2 ** 50)).rejects.toMatchObject({
+        code: 'diskFull',
+        message: expect.stringContaining('has room for'),
+      });
+    }
+  });
+});
