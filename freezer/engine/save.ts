@@ -31,7 +31,7 @@ import type { CommitFacts, FreezeFolders, FreezeOrder } from './protocol.ts';
 
 type Report = (progress: StepProgress) => void;
 
-export class Save {
+export class Save implements AsyncDisposable {
   readonly #store: Store;
   readonly #order: FreezeOrder;
   readonly #keys: WritingKeys;
@@ -39,6 +39,7 @@ export class Save {
   readonly #writer: ChunkWriter;
   readonly #memory: MemoryWriter;
   readonly #report: Report;
+  readonly #opened = new AsyncDisposableStack();
   #memoryBytes = 0;
   #fileBytes = 0;
   #images: Index['images'] = [];
@@ -51,20 +52,23 @@ export class Save {
     this.#keys = keys;
     this.#base = base;
     this.#report = report;
+    this.#opened.use(store);
     this.#writer = new ChunkWriter({
       store,
       prefix: order.place.prefix,
       checkpointId: order.checkpointId,
-      compressors: new Compressors(),
+      compressors: this.#opened.use(new Compressors()),
       base,
       keys: keys.keys,
       bufferBytes: order.bufferBytes,
       onSent: (doneBytes) => report({ step: 'sending', doneBytes, totalBytes: null }),
     });
+    const before = base && PageDigests.open(order.digestsDirectory, base.id, countPages(base.index));
+    this.#opened.use(before);
     this.#memory = new MemoryWriter({
       writer: this.#writer,
-      base: base && baseMemory(base, order.digestsDirectory),
-      digests: PageDigests.create(order.digestsDirectory),
+      base: base && before && new BaseMemory(base, before),
+      digests: this.#opened.use(PageDigests.create(order.digestsDirectory)),
     });
   }
 
@@ -78,6 +82,10 @@ export class Save {
     const keys = await keysToWrite(last?.manifest.encryption ?? null, keyRing);
     const base = last && keys.goesOn ? new Base(last.manifest, last.index) : null;
     return new Save(store, order, keys, base, report);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#opened[Symbol.asyncDispose]();
   }
 
   async receivePages(controlDirectory: string, criuVersion: [number, number, number]): Promise<{ isWhole: boolean }> {
@@ -111,7 +119,11 @@ export class Save {
       }
       this.#report({ step: 'dumping', doneBytes: server.receivedBytes, totalBytes: null });
       // CRIU stays connected for as long as it holds the program.
-      if (server.isClosed) end();
+      if (server.isClosed) {
+        end();
+        // Nothing may follow, and what this would read into is the files' from now on.
+        return false;
+      }
       if (!this.#writer.isFull) return true;
       this.#writer.ready().then(() => socket.resume(), fail);
       return false;
@@ -213,8 +225,3 @@ async function openLast(
 }
 
 const NOT_USABLE: FreezerError['code'][] = ['notFound', 'corrupt', 'wrongVersion', 'wrongKey'];
-
-function baseMemory(base: Base, digestsDirectory: string): BaseMemory | null {
-  const digests = PageDigests.open(digestsDirectory, base.id, countPages(base.index));
-  return digests && new BaseMemory(base, digests);
-}
