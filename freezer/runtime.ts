@@ -60,11 +60,14 @@ export interface CheckpointSummary {
 
 /** A step of a freeze or thaw under way. Bytes are of the job's own data, before compression. */
 export interface StepProgress {
-  readonly step: 'dumping' | 'saving files' | 'sending' | 'fetching' | 'restoring';
+  readonly step: 'dumping' | 'saving files' | 'sending' | 'fetching' | 'restoring' | 'filling';
   readonly doneBytes: number;
   /** Null where it cannot be known beforehand. */
   readonly totalBytes: number | null;
 }
+
+/** `lazy`: the program starts at once, and its memory comes as it is touched. `auto`: that for large memory which one process has. */
+export type ThawMode = 'auto' | 'eager' | 'lazy';
 
 export interface FreezeOptions {
   readonly place: CheckpointPlace;
@@ -72,7 +75,7 @@ export interface FreezeOptions {
   readonly epoch: number;
   /** `stop`: the program is killed once the checkpoint is committed. `continue`: it goes on as soon as it has been read. */
   readonly afterwards: 'stop' | 'continue';
-  /** Most of the job's content that waits in this machine's memory to be compressed. More shortens the standstill. Default 256 MiB. */
+  /** Most of the job's content that waits in this machine's memory to be compressed. More shortens the standstill. Default 128 MiB. */
   readonly bufferBytes?: number | undefined;
   /** Aborting before the commit lets the program run on, and leaves no checkpoint. */
   readonly signal?: AbortSignal;
@@ -128,6 +131,8 @@ export interface StartOptions {
 export interface ThawOptions extends Omit<StartOptions, 'prepareWorkspace'> {
   readonly place: CheckpointPlace;
   readonly checkpointId: string;
+  /** Default `auto`. A lazy thaw reads most of the memory only when the program runs: content that is corrupt then ends it as `lost`. */
+  readonly mode?: ThawMode;
   readonly onProgress?: (progress: StepProgress) => void;
 }
 

@@ -15,6 +15,7 @@ export const toolbox = {
   init: join(TOOLBOX_IN_CONTAINER, 'bin/init'),
   supervisor: join(TOOLBOX_IN_CONTAINER, 'bin/supervisor'),
   hold: join(TOOLBOX_IN_CONTAINER, 'bin/hold'),
+  holdFaults: join(TOOLBOX_IN_CONTAINER, 'bin/hold-faults'),
   lastPid: join(TOOLBOX_IN_CONTAINER, 'bin/last-pid'),
   isolateNetwork: join(TOOLBOX_IN_CONTAINER, 'bin/isolate-network'),
 } as const;

@@ -21,6 +21,7 @@ import type { ProgramEnd } from '../runtime.ts';
 import { toolbox } from '../toolbox.ts';
 import { endOf, startCriu } from './criu.ts';
 import { HOLD_OPTIONS, prepareHold, release } from './hold.ts';
+import { LAZY_OPTIONS, LazyPages } from './lazyPages.ts';
 import { giveOutputsToJob } from './outputs.ts';
 import { PageListener } from './pageListener.ts';
 import { refuseUndumpable } from './preflight.ts';
@@ -68,11 +69,15 @@ const DUMP_OPTIONS = [
   '0',
 ];
 
+/** CRIU frees its images as it reads them, so that a program's memory is not there twice in the end. */
+const EAGER_OPTIONS = ['--auto-dedup'];
+
 export class Job {
   #rootPid = 0;
   #state: 'idle' | 'running' | 'stopped' | 'ended' = 'idle';
   #pages: PageListener | null = null;
   #dumping: Promise<number | null> = Promise.resolve(0);
+  #filled = Promise.resolve();
   readonly #onEnd: (end: ProgramEnd) => void;
 
   constructor(onEnd: (end: ProgramEnd) => void) {
@@ -91,14 +96,18 @@ export class Job {
     await this.#watch(supervisor.pid ?? 0);
   }
 
-  async restore(rootPid: number): Promise<void> {
+  /** A lazy one starts with little of the job's memory, and the engine, for which `listenForPages` listens, brings the rest. */
+  async restore(rootPid: number, isLazy: boolean): Promise<void> {
+    const lazyPages = isLazy ? await this.#startLazyPages() : null;
     const options = ['restore', ...COMMON_OPTIONS, '--log-file', 'restore.log', '--restore-detached'];
-    const code = await endOf(startCriu(options));
+    const code = await endOf(startCriu([...options, ...(lazyPages ? LAZY_OPTIONS : EAGER_OPTIONS)]));
     if (code !== 0) {
+      await lazyPages?.abandon();
       const log = await readLog('restore.log');
       if (code === null || MACHINE_AT_FAULT.test(log)) throw machineFailed(log);
       throw failure('restoreFailed', 'CRIU could not restore the job', log);
     }
+    if (lazyPages) this.#filled = lazyPages.fill();
     await giveOutputsToJob(rootPid);
     await this.#watch(rootPid);
   }
@@ -117,10 +126,24 @@ export class Job {
     this.#pages?.close();
   }
 
-  async dump(): Promise<{ rootPid: number }> {
+  dump(): Promise<{ rootPid: number }> {
+    return this.#withPages((pages) => this.#dumpThrough(pages));
+  }
+
+  /** When all memory of a job that was restored lazily is there. Until then a dump would have holes. */
+  filled(): Promise<void> {
+    return this.#filled;
+  }
+
+  #startLazyPages(): Promise<LazyPages> {
+    return this.#withPages((pages) => LazyPages.start(pages));
+  }
+
+  /** Hands over the connection of the engine that `listenForPages` listens for, and lets go of it afterwards. */
+  async #withPages<T>(use: (pages: Socket) => Promise<T>): Promise<T> {
     if (!this.#pages) throw new FreezerError('failed', 'listenForPages comes first.', 'This is a defect of Floe.');
     try {
-      return await this.#dumpThrough(await this.#pages.connection);
+      return await use(await this.#pages.connection);
     } finally {
       this.#pages.close();
       this.#pages = null;
@@ -164,7 +187,8 @@ export class Job {
     await once(waiter, 'spawn');
     waiter.once('exit', () => {
       this.#state = 'ended';
-      void readStatus().then(this.#onEnd);
+      // Had the filling of its memory failed, its end would mean nothing, and the container would be gone instead.
+      void this.#filled.then(readStatus).then(this.#onEnd);
     });
   }
 }

@@ -26,7 +26,8 @@ const LEASE_PIPE = 3;
 
 const methods: AgentMethods = {
   start: (program) => job.start(program),
-  restore: ({ rootPid }) => job.restore(rootPid),
+  restore: ({ rootPid, isLazy }) => job.restore(rootPid, isLazy),
+  filled: () => job.filled(),
   preflight: () => job.preflight(),
   listenForPages: () => job.listenForPages(),
   abandonPages: () => job.abandonPages(),

@@ -46,7 +46,10 @@ export interface JobStart {
 /** What the agent does for the worker. */
 export interface AgentMethods {
   start(program: JobStart): Promise<void>;
-  restore(of: { rootPid: number }): Promise<void>;
+  /** Lazily only after `listenForPages`: resolves when the program runs, which `filled` comes after. */
+  restore(of: { rootPid: number; isLazy: boolean }): Promise<void>;
+  /** Resolves when all memory of a program that was restored lazily is there; at once for any other. */
+  filled(of: Record<string, never>): Promise<void>;
   /** Looks for what CRIU cannot dump, without stopping the program. Throws `cannotFreeze`. */
   preflight(of: Record<string, never>): Promise<void>;
   /** Listens for the engine at `pages.sock`, so that it can connect. */

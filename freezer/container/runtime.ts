@@ -9,10 +9,10 @@ import type { Agent } from '../run/agentLink.ts';
 import { type Container, ContainerRun } from '../run/containerRun.ts';
 import { explainDiskFull } from '../run/diskFull.ts';
 import { emptyFolder } from '../run/emptyFolder.ts';
-import { fetchCheckpoint } from '../run/fetchCheckpoint.ts';
-import { makeRunFolder, type RunFolder, sweepRunFolders } from '../run/folder.ts';
+import { makeRunFolder, type RunFolder, removeRunFolder, sweepRunFolders } from '../run/folder.ts';
+import { type ImagesPlace, openImagesPlace, openOnDisk } from '../run/imagesPlace.ts';
 import { orKill } from '../run/orKill.ts';
-import { removeFolder } from '../run/removeFolder.ts';
+import { Thawing } from '../run/thawing.ts';
 import type { Program, ProgramEnd, RenewLease, Run, Runtime, StartOptions, ThawOptions } from '../runtime.ts';
 import { type Bundle, publishBundle } from './bundle.ts';
 import { layerChanges } from './changes.ts';
@@ -29,10 +29,13 @@ export interface ContainerRuntimeOptions {
   /** Where runs have their folders. The engine must see it at the same path. */
   readonly stateDirectory: string;
   readonly toolboxDirectory: string;
+  /** Where CRIU's images are kept (run/imagesPlace.ts); the engine must see it at the same path. Default as for processes. */
+  readonly imagesDirectory?: string | undefined;
 }
 
 /** What is found out once for a worker process. */
 interface Site {
+  readonly images: ImagesPlace;
   readonly bundle: Bundle;
   readonly permissions: Permissions;
   readonly labels: Readonly<Record<string, string>>;
@@ -81,7 +84,7 @@ class ContainerRuntime implements Runtime {
         start.attachLease(renewLease);
         await container.agent.request('isolateNetwork', {});
         await begin(container.agent, start.program, image, { folder, permissions: site.permissions });
-        return new ContainerRun(container, programEnd, { stdout: 0, stderr: 0 });
+        return new ContainerRun(container, programEnd, { logStart: { stdout: 0, stderr: 0 }, thawedFrom: null });
       });
     });
   }
@@ -89,20 +92,25 @@ class ContainerRuntime implements Runtime {
   async thaw(thaw: ThawOptions): Promise<Run> {
     const site = await this.#ready();
     return this.#inFolder(thaw, async (folder, name) => {
-      const fetched = await fetchCheckpoint(folder, thaw, this.#options.toolboxDirectory);
+      await using ending = new AsyncDisposableStack();
+      const thawing = ending.use(await Thawing.fetch(folder, thaw, this.#options.toolboxDirectory));
+      const { fetched } = thawing;
       const image = await resolveImage(this.#engine, fetched.image ?? imageOf(thaw.program), thaw.signal);
       const volumes = thawedVolumes(folder, volumePlaces(thaw.program, image));
       const { container, programEnd, renewLease } = await this.#launch(site, thaw, image, { name, folder, volumes });
-      return orKill(container, thaw.signal, async () => {
+      const run = await orKill(container, thaw.signal, async () => {
         thaw.attachLease(renewLease);
         thaw.onProgress?.({ step: 'restoring', doneBytes: 0, totalBytes: null });
         await container.agent.request('isolateNetwork', {});
         await resolveUser(container.agent, thaw.program, image, site.permissions);
         await container.agent.request('applyLayer', {});
-        await container.agent.request('restore', { rootPid: fetched.rootPid });
+        const filling = await thawing.restore(container);
         await emptyFolder(folder.images);
-        return new ContainerRun(container, programEnd, fetched.logSizes);
+        const beginning = { logStart: fetched.logSizes, thawedFrom: thaw.checkpointId, filling };
+        return new ContainerRun(container, programEnd, beginning);
       });
+      ending.move();
+      return run;
     });
   }
 
@@ -135,8 +143,27 @@ class ContainerRuntime implements Runtime {
     await sweepRunFolders(stateDirectory);
     const bundle = await publishBundle(stateDirectory, toolboxDirectory);
     const labels = await labelsFor(stateDirectory);
-    const permissions = await probe({ engine: this.#engine, bundle, stateDirectory, labels });
-    return { bundle, permissions, labels, criuVersion, cpuFeatures: await readCpuFeatures() };
+    const { images, permissions } = await this.#probe({ bundle, labels });
+    return { bundle, images, permissions, labels, criuVersion, cpuFeatures: await readCpuFeatures() };
+  }
+
+  /** An engine may see another /dev/shm than a worker in a container does: images that were not asked to be there are then elsewhere. */
+  async #probe(site: Pick<Site, 'bundle' | 'labels'>): Promise<Pick<Site, 'images' | 'permissions'>> {
+    const { stateDirectory, imagesDirectory } = this.#options;
+    const tryWith = async (images: ImagesPlace) => ({
+      images,
+      permissions: await probe({ ...site, engine: this.#engine, stateDirectory, images }),
+    });
+    const images = await openImagesPlace(imagesDirectory, stateDirectory);
+    try {
+      return await tryWith(images);
+    } catch (error) {
+      if (!(error instanceof FreezerError) || imagesDirectory !== undefined || !images.isMemory) throw error;
+      // Where that changes nothing, what it says then is the reason.
+      return await tryWith(
+        await openOnDisk(stateDirectory, `${this.name} does not see ${images.directory}: ${error.message}`),
+      );
+    }
   }
 
   async #launch(
@@ -177,7 +204,7 @@ class ContainerRuntime implements Runtime {
     work: (folder: RunFolder, containerName: string) => Promise<Run>,
   ): Promise<Run> {
     const folder = await makeRunFolder(
-      this.#options.stateDirectory,
+      { stateDirectory: this.#options.stateDirectory, images: (await this.#prepared()).images },
       `${jobId}-${epoch}-${Date.now().toString(36)}`,
     ).catch((error: unknown) => Promise.reject(explainDiskFull(error)));
     const name = `floe-${basename(folder.root)}`;
@@ -185,7 +212,7 @@ class ContainerRuntime implements Runtime {
       return await work(folder, name);
     } catch (error) {
       await removeContainer(this.#engine, name);
-      await removeFolder(folder.root);
+      await removeRunFolder(folder);
       throw explainDiskFull(error);
     }
   }

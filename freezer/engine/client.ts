@@ -40,6 +40,11 @@ export class Engine implements AsyncDisposable {
     if (this.#signal?.aborted) this.#onAbort();
   }
 
+  /** From now on the signal means nothing to it: what it was for is over. */
+  outlive(): void {
+    this.#signal?.removeEventListener('abort', this.#onAbort);
+  }
+
   /** The error to report: `cancelled` when that is why the engine is gone. */
   explain(error: unknown): unknown {
     if (!this.#signal?.aborted) return error;

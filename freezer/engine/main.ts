@@ -10,6 +10,7 @@ import type { EngineEvents, EngineMethods } from './protocol.ts';
 import { Save } from './save.ts';
 
 let save: Save | undefined;
+let fetch: Fetch | undefined;
 
 function saving(): Save {
   if (!save) throw new Error('prepareFreeze comes first');
@@ -34,9 +35,13 @@ const methods: EngineMethods = {
   receivePages: ({ controlDirectory, criuVersion }) => saving().receivePages(controlDirectory, criuVersion),
   saveFiles: (folders) => saving().readFiles(folders),
   commit: (facts) => saving().commit(facts),
-  fetch: async ({ place, checkpointId, ...folders }) => {
-    await using fetch = await Fetch.open(place, checkpointId, report);
-    return await fetch.into(folders);
+  fetch: async ({ place, checkpointId, mode, ...folders }) => {
+    fetch = await Fetch.open(place, checkpointId, report);
+    return await fetch.into(folders, mode);
+  },
+  fill: async (order) => {
+    if (!fetch) throw new Error('fetch comes first');
+    await fetch.fill(order);
   },
 };
 

@@ -1,5 +1,5 @@
 /** What the worker asks of an engine process, and what that tells. One process does one freeze or one thaw. */
-import type { CheckpointPlace, CheckpointSummary, StepProgress } from '../runtime.ts';
+import type { CheckpointPlace, CheckpointSummary, StepProgress, ThawMode } from '../runtime.ts';
 
 export interface EngineMethods {
   /** Opens the store and starts the threads, so that nothing of that falls into the time that the program stands still. */
@@ -13,8 +13,13 @@ export interface EngineMethods {
   saveFiles(of: FreezeFolders): Promise<void>;
   /** Waits until all is durable and writes the manifest. Until this resolves there is no checkpoint. */
   commit(facts: CommitFacts): Promise<CheckpointSummary>;
-  /** Verifies a checkpoint while writing its files and CRIU images into two empty folders. */
-  fetch(of: { place: CheckpointPlace; checkpointId: string } & FetchFolders): Promise<Fetched>;
+  /** Verifies a checkpoint while writing its files and CRIU images into two empty folders; for a lazy thaw without most of the memory. */
+  fetch(of: { place: CheckpointPlace; checkpointId: string; mode: ThawMode } & FetchFolders): Promise<Fetched>;
+  /**
+   * Connects to the socket in the control folder and brings a program that is thawed lazily its memory. Resolves when it has all of
+   * it. Where that cannot be (`corrupt` content, say), the container must end before this process does.
+   */
+  fill(order: FillOrder): Promise<void>;
 }
 
 export interface FreezeOrder {
@@ -56,6 +61,13 @@ export interface Fetched {
   readonly image: string | null;
   readonly rootPid: number;
   readonly logSizes: { readonly stdout: number; readonly stderr: number };
+  /** `fill` is to follow. */
+  readonly isLazy: boolean;
+}
+
+export interface FillOrder {
+  readonly controlDirectory: string;
+  readonly criuVersion: [number, number, number];
 }
 
 export interface EngineEvents {

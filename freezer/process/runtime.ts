@@ -10,10 +10,10 @@ import { FreezerError } from '../errors.ts';
 import { awaitAgent } from '../run/agentLink.ts';
 import { type Container, ContainerRun } from '../run/containerRun.ts';
 import { emptyFolder } from '../run/emptyFolder.ts';
-import { fetchCheckpoint } from '../run/fetchCheckpoint.ts';
-import { makeMovingFolders, makeRunFolder, type RunFolder, sweepRunFolders } from '../run/folder.ts';
+import { makeMovingFolders, makeRunFolder, type RunFolder, removeRunFolder, sweepRunFolders } from '../run/folder.ts';
+import { openImagesPlace } from '../run/imagesPlace.ts';
 import { orKill } from '../run/orKill.ts';
-import { removeFolder } from '../run/removeFolder.ts';
+import { Thawing } from '../run/thawing.ts';
 import type { Program, ProgramEnd, Run, Runtime, StartOptions, ThawOptions } from '../runtime.ts';
 import { checkMachine } from './checkMachine.ts';
 import { RunGroup, sweepRunGroups } from './limits.ts';
@@ -22,9 +22,11 @@ import { whileMountsMove } from './steadyMounts.ts';
 import { makeVolumes } from './volumes.ts';
 
 export interface ProcessRuntimeOptions {
-  /** Where runs have their folders; on a disk with room for the jobs' files and, while thawing, their memory. */
+  /** Where runs have their folders; on a disk with room for the jobs' files. */
   readonly stateDirectory: string;
   readonly toolboxDirectory: string;
+  /** Where CRIU's images are kept (run/imagesPlace.ts). Default /dev/shm/floe where that can be used, else the state folder. */
+  readonly imagesDirectory?: string | undefined;
 }
 
 const NAME = 'process';
@@ -48,6 +50,7 @@ export function openProcessRuntime(options: ProcessRuntimeOptions): Runtime {
       await checkMachine(options.toolboxDirectory);
       await sweepRunFolders(options.stateDirectory);
       await sweepRunGroups();
+      await openImagesPlace(options.imagesDirectory, options.stateDirectory);
       const criuVersion = (await readCriuVersion(options.toolboxDirectory)).join('.');
       return { criuVersion, cpuFeatures: await readCpuFeatures() };
     },
@@ -72,7 +75,7 @@ async function startRun(options: ProcessRuntimeOptions, start: StartOptions): Pr
         if (!(await group?.memoryExceeded())) throw error;
         container.kill();
       });
-      return new ContainerRun(container, programEnd, { stdout: 0, stderr: 0 });
+      return new ContainerRun(container, programEnd, { logStart: { stdout: 0, stderr: 0 }, thawedFrom: null });
     });
   });
 }
@@ -80,17 +83,21 @@ async function startRun(options: ProcessRuntimeOptions, start: StartOptions): Pr
 async function thawRun(options: ProcessRuntimeOptions, thaw: ThawOptions): Promise<Run> {
   refuseWhatNeedsAnEngine(thaw.program);
   return inFolder(options, thaw, async (folder, group) => {
-    const { rootPid, logSizes } = await fetchCheckpoint(folder, thaw, options.toolboxDirectory);
+    await using ending = new AsyncDisposableStack();
+    const thawing = ending.use(await Thawing.fetch(folder, thaw, options.toolboxDirectory));
     const { container, programEnd } = await launch(options, folder, group);
-    return orKill(container, thaw.signal, async () => {
+    const run = await orKill(container, thaw.signal, async () => {
       thaw.attachLease((validForMs) => container.agent.notify('renewLease', { validForMs }));
       thaw.onProgress?.({ step: 'restoring', doneBytes: 0, totalBytes: null });
-      await container.agent.request('restore', { rootPid }).catch(async (error: unknown) => {
+      const filling = await thawing.restore(container).catch(async (error: unknown) => {
         throw outgrown(await group?.memoryExceeded(), error);
       });
       await emptyFolder(folder.images);
-      return new ContainerRun(container, programEnd, logSizes);
+      const beginning = { logStart: thawing.fetched.logSizes, thawedFrom: thaw.checkpointId, filling };
+      return new ContainerRun(container, programEnd, beginning);
     });
+    ending.move();
+    return run;
   });
 }
 
@@ -176,8 +183,9 @@ async function inFolder(
   start: StartOptions | ThawOptions,
   work: (folder: RunFolder, group: RunGroup | null) => Promise<Run>,
 ): Promise<Run> {
+  const images = await openImagesPlace(options.imagesDirectory, options.stateDirectory);
   const folder = await makeRunFolder(
-    options.stateDirectory,
+    { stateDirectory: options.stateDirectory, images },
     `${start.jobId}-${start.epoch}-${Date.now().toString(36)}`,
   );
   let group: RunGroup | null = null;
@@ -186,7 +194,7 @@ async function inFolder(
     return await work(folder, group);
   } catch (error) {
     await group?.remove();
-    await removeFolder(folder.root);
+    await removeRunFolder(folder);
     throw error;
   }
 }

@@ -3,6 +3,7 @@
  *
  * The order of a freeze, and what a failure at each step leaves behind:
  *
+ *   memory filled      a lazy thaw never gets all its memory            → the run is lost, which `ended` tells
  *   preflight          the program holds what CRIU cannot dump      → it never stopped
  *   engine ready       no store, no memory for the engine           → it never stopped
  *   CRIU dumps         CRIU refuses, the engine dies                → CRIU lets the program go on
@@ -24,9 +25,9 @@ import { FreezerError } from '../errors.ts';
 import type { FreezeOptions, Frozen, ProgramEnd, Run } from '../runtime.ts';
 import type { Agent } from './agentLink.ts';
 import { emptyFolder } from './emptyFolder.ts';
-import type { RunFolder } from './folder.ts';
+import { cannotBeFilled, type Filling } from './filling.ts';
+import { type RunFolder, removeRunFolder } from './folder.ts';
 import { orGiveUp } from './orGiveUp.ts';
-import { removeFolder } from './removeFolder.ts';
 
 /** What the runtime knows of the container and the machine. */
 export interface ContainerFacts {
@@ -52,6 +53,16 @@ export interface Container {
   kill(): void;
 }
 
+/** How the run began. */
+interface Beginning {
+  /** Sizes of the logs. */
+  readonly logStart: { readonly stdout: number; readonly stderr: number };
+  /** Id of its checkpoint; null for a program that started from the beginning. */
+  readonly thawedFrom: string | null;
+  /** Of a program that was thawed lazily. */
+  readonly filling?: Filling | null;
+}
+
 export class ContainerRun implements Run {
   readonly workspace: string;
   readonly logs: { readonly stdout: string; readonly stderr: string };
@@ -60,6 +71,7 @@ export class ContainerRun implements Run {
   readonly image: string | null;
   readonly #container: Container;
   readonly #end = Promise.withResolvers<ProgramEnd>();
+  readonly #filling: Filling | null;
   #freezes = 0;
   #isFreezing = false;
   /** The checkpoint that the program continues, or its last: what that has need not be sent again. */
@@ -68,9 +80,10 @@ export class ContainerRun implements Run {
   constructor(
     container: Container,
     programEnd: Promise<ProgramEnd>,
-    { logStart, thawedFrom }: { logStart: { stdout: number; stderr: number }; thawedFrom: string | null },
+    { logStart, thawedFrom, filling = null }: Beginning,
   ) {
     this.#container = container;
+    this.#filling = filling;
     this.#newest = thawedFrom;
     this.image = container.facts.image;
     this.workspace = container.folder.workspace;
@@ -78,6 +91,10 @@ export class ContainerRun implements Run {
     this.logStart = logStart;
     this.ended = this.#end.promise;
     void programEnd.then(this.#end.resolve);
+    filling?.done.catch((error: unknown) => {
+      this.#end.resolve({ kind: 'lost', reason: cannotBeFilled(error) });
+      container.kill();
+    });
     void container.gone.then((words) =>
       this.#end.resolve({ kind: 'lost', reason: `The container ended. ${words}`.trim() }),
     );
@@ -101,6 +118,8 @@ export class ContainerRun implements Run {
     const { agent, obstacle } = this.#container;
     if (obstacle)
       throw new FreezerError('cannotFreeze', `The job cannot be frozen: it has ${obstacle.what}.`, obstacle.remedy);
+    // A dump of memory that is not all there would have holes, and CRIU would not say so.
+    await this.#filling?.wait(options);
     await agent.request('preflight', {});
     await using engine = new Engine(options);
     try {
@@ -155,11 +174,12 @@ export class ContainerRun implements Run {
   async kill(): Promise<void> {
     this.#container.kill();
     await this.#container.gone;
+    await this.#filling?.[Symbol.asyncDispose]();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.kill();
-    await removeFolder(this.#container.folder.root);
+    await removeRunFolder(this.#container.folder);
   }
 }
 

@@ -9,7 +9,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest';
 import { openStore } from '../../store/index.ts';
 import { type ProgramName, program } from '../../test/support/programs.ts';
 import { listCheckpoints } from '../checkpoint/catalogue.ts';
-import type { CheckpointPlace, Program, RenewLease, Run, Runtime } from '../runtime.ts';
+import type { CheckpointPlace, Program, RenewLease, Run, Runtime, ThawMode } from '../runtime.ts';
 
 /** Long enough for any test. */
 const LEASE_MS = 600_000;
@@ -25,6 +25,8 @@ interface Machines {
 
 export class Stage implements AsyncDisposable {
   readonly directory: string;
+  /** How runs are thawed. */
+  mode: ThawMode = 'auto';
   readonly place: CheckpointPlace;
   readonly #open: OpenRuntime;
   /** What every program has, an image say. */
@@ -88,7 +90,7 @@ export class Stage implements AsyncDisposable {
 
   async thaw(checkpointId: string, epoch: number, more: Partial<Program> = {}): Promise<Run> {
     const program = this.program(['unused'], more);
-    const options = { ...this.#options(epoch), program, place: this.place, checkpointId };
+    const options = { ...this.#options(epoch), program, place: this.place, checkpointId, mode: this.mode };
     const run = await this.machine(`m${epoch}`).thaw(options);
     this.#runs.push(run);
     return run;

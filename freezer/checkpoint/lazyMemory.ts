@@ -1,0 +1,135 @@
+/**
+ * Memory that need not be there when a program starts: the pages that CRIU has flagged as lazy, of processes; what they share
+ * is never lazy. The rest goes into CRIU's images as ever.
+ */
+import { PageFlags } from '../criu/pageServer.ts';
+import { type Index, PAGE_BYTES } from './format.ts';
+import { corrupt } from './openCheckpoint.ts';
+import { type Part, partOf } from './pieces.ts';
+
+type MemoryObject = Index['memory'][number];
+type Range = MemoryObject['ranges'][number];
+
+/**
+ * Longer ranges are told in parts. CRIU counts a range's bytes in an int and reserves a buffer for the longest (`collect_iovs` and
+ * `drop_iovs` in criu/uffd.c): from 2 GiB on it would write beyond it.
+ */
+const LONGEST_RANGE_PAGES = 2 ** 26 / PAGE_BYTES;
+const PROCESS = 1n;
+
+/** The lazy pages of one process, as stretches that are one in memory and one in a chunk, by rising address; in columns, as there are many. */
+export interface LazyMemory {
+  /** Its id in the container. */
+  readonly process: number;
+  readonly addresses: Float64Array;
+  readonly sizes: Uint32Array;
+  /** -1 for zeros. */
+  readonly chunks: Int32Array;
+  readonly offsets: Uint32Array;
+}
+
+/** `index` without the content of lazy pages, whose ranges are still told, as lazy and not present. */
+export function takeLazyMemory(checkpointId: string, index: Index): { index: Index; lazy: LazyMemory[] } {
+  const lazy: LazyMemory[] = [];
+  const memory = index.memory.map((object) => {
+    const id = BigInt(object.object);
+    if ((id & 0xffn) !== PROCESS) return object;
+    const split = splitObject(object, new PartReader(checkpointId, object, index));
+    lazy.push({ process: Number(id >> 8n), ...columns(checkpointId, split.stretches) });
+    return split.eager;
+  });
+  return { index: { ...index, memory }, lazy: lazy.filter(({ sizes }) => sizes.length > 0) };
+}
+
+/** Bytes of all that is lazy. */
+export function lazyBytes(lazy: readonly LazyMemory[]): number {
+  return lazy.reduce((sum, { sizes }) => sizes.reduce((bytes, size) => bytes + size, sum), 0);
+}
+
+type Stretch = readonly [address: number, part: Part];
+
+function splitObject(object: MemoryObject, parts: PartReader): { eager: MemoryObject; stretches: Stretch[] } {
+  const eager: MemoryObject = { object: object.object, ranges: [], pieces: [] };
+  const stretches: Stretch[] = [];
+  for (const [address, pages, flags] of object.ranges) {
+    if (!(flags & PageFlags.present)) {
+      eager.ranges.push([address, pages, flags]);
+    } else if (flags & PageFlags.lazy) {
+      addLazyRange(eager.ranges, address, pages);
+      let at = Number(address);
+      for (const part of parts.take(pages * PAGE_BYTES)) {
+        stretches.push([at, part]);
+        at += part.sizeBytes;
+      }
+    } else {
+      eager.ranges.push([address, pages, flags]);
+      for (const { chunk, offset, sizeBytes } of parts.take(pages * PAGE_BYTES))
+        eager.pieces.push([chunk ?? -1, offset, sizeBytes]);
+    }
+  }
+  return { eager, stretches };
+}
+
+/** Neighbours become one: the daemon asks for no more at once than a range has. */
+function addLazyRange(ranges: Range[], address: string, pages: number): void {
+  let [at, left] = [BigInt(address), pages];
+  const last = ranges.at(-1);
+  if (last?.[2] === PageFlags.lazy && BigInt(last[0]) + BigInt(last[1] * PAGE_BYTES) === at) {
+    const taken = Math.min(left, LONGEST_RANGE_PAGES - last[1]);
+    ranges[ranges.length - 1] = [last[0], last[1] + taken, last[2]];
+    at += BigInt(taken * PAGE_BYTES);
+    left -= taken;
+  }
+  while (left > 0) {
+    const taken = Math.min(left, LONGEST_RANGE_PAGES);
+    ranges.push([String(at), taken, PageFlags.lazy]);
+    at += BigInt(taken * PAGE_BYTES);
+    left -= taken;
+  }
+}
+
+/** An object's content, taken from the beginning in portions of any size. */
+class PartReader {
+  readonly #checkpointId: string;
+  readonly #object: MemoryObject;
+  readonly #index: Index;
+  #next = 0;
+  #rest: Part | null = null;
+
+  constructor(checkpointId: string, object: MemoryObject, index: Index) {
+    this.#checkpointId = checkpointId;
+    this.#object = object;
+    this.#index = index;
+  }
+
+  *take(sizeBytes: number): Generator<Part> {
+    for (let left = sizeBytes; left > 0; ) {
+      const part = this.#rest ?? this.#part();
+      const taken = Math.min(left, part.sizeBytes);
+      const { chunk, offset } = part;
+      this.#rest = taken < part.sizeBytes ? { chunk, offset: offset + taken, sizeBytes: part.sizeBytes - taken } : null;
+      left -= taken;
+      yield { chunk, offset, sizeBytes: taken };
+    }
+  }
+
+  #part(): Part {
+    const piece = this.#object.pieces[this.#next++];
+    const part = piece === undefined ? undefined : partOf(piece, this.#index.chunks);
+    if (part && part.sizeBytes > 0) return part;
+    throw corrupt(this.#checkpointId, `content of memory object ${this.#object.object} is missing`);
+  }
+}
+
+function columns(checkpointId: string, stretches: readonly Stretch[]): Omit<LazyMemory, 'process'> {
+  const addresses = Float64Array.from(stretches, ([address]) => address);
+  const isRising = addresses.every((address, at) => at === 0 || address > (addresses[at - 1] ?? 0));
+  if (!isRising || !Number.isSafeInteger(addresses.at(-1) ?? 0))
+    throw corrupt(checkpointId, 'its memory is not in order');
+  return {
+    addresses,
+    sizes: Uint32Array.from(stretches, ([, { sizeBytes }]) => sizeBytes),
+    chunks: Int32Array.from(stretches, ([, { chunk }]) => chunk ?? -1),
+    offsets: Uint32Array.from(stretches, ([, { offset }]) => offset),
+  };
+}

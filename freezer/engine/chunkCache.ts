@@ -1,0 +1,144 @@
+/**
+ * Chunks of a checkpoint on demand and ahead of demand, in bounded memory. A store that fails is asked again for as long as this
+ * process lives: whoever waits here is a program that waits for its memory, and the one who could give it up is the worker.
+ */
+import { setTimeout } from 'node:timers/promises';
+import type { CheckpointReader } from '../checkpoint/reader.ts';
+import { FreezerError } from '../errors.ts';
+
+/** Content that is kept. */
+const MOST_BYTES = 128 * 2 ** 20;
+/** Read ahead with one request: enough to make the store's latency small beside it. */
+const BATCH_CHUNKS = 16;
+const BATCHES_IN_FLIGHT = 8;
+const FIRST_RETRY_MS = 200;
+const LONGEST_RETRY_MS = 5000;
+
+/** What is needed of a reader. */
+export type ChunkReader = Pick<CheckpointReader, 'readChunk' | 'readChunks' | 'index'>;
+
+export class ChunkCache {
+  readonly #reader: ChunkReader;
+  readonly #onRead: (chunk: number, digests: Uint8Array) => void;
+  /** The one that was used last at the end. */
+  readonly #contents = new Map<number, Uint8Array>();
+  readonly #coming = new Map<number, PromiseWithResolvers<Uint8Array>>();
+  #ahead: number[] = [];
+  #batches = 0;
+  #bytes = 0;
+
+  /** `onRead` is called for each chunk that came, with what the reader says of its blocks. */
+  constructor(reader: ChunkReader, onRead: (chunk: number, digests: Uint8Array) => void) {
+    this.#reader = reader;
+    this.#onRead = onRead;
+  }
+
+  /** What is there already. */
+  peek(chunk: number): Uint8Array | undefined {
+    const content = this.#contents.get(chunk);
+    if (content) {
+      this.#contents.delete(chunk);
+      this.#contents.set(chunk, content);
+    }
+    return content;
+  }
+
+  /** Rejects with `FreezerError` `corrupt` for a chunk that does not verify; waits out a store that does not answer. */
+  get(chunk: number): Promise<Uint8Array> {
+    const content = this.peek(chunk);
+    if (content) return Promise.resolve(content);
+    const coming = this.#coming.get(chunk);
+    if (coming) return coming.promise;
+    const expected = this.#expect(chunk);
+    void this.#insist([chunk], async () => {
+      const { content, digests } = await this.#reader.readChunk(chunk);
+      this.#came(chunk, content, digests);
+    });
+    return expected;
+  }
+
+  /** Reads these in the background, before all that was asked for so earlier. */
+  readAhead(chunks: readonly number[]): void {
+    const isNew = (chunk: number) => !this.#contents.has(chunk) && !this.#coming.has(chunk);
+    this.#ahead = [...chunks.filter(isNew), ...this.#ahead];
+    this.#startBatches();
+  }
+
+  #startBatches(): void {
+    while (this.#batches < BATCHES_IN_FLIGHT) {
+      const batch = this.#nextBatch();
+      if (batch.length === 0) return;
+      this.#batches += 1;
+      for (const chunk of batch) this.#expect(chunk).catch(() => undefined); // told to whoever asks for the chunk
+      void this.#insist(batch, async (rest) => {
+        await this.#reader.readChunks(rest, (chunk, content, digests) => this.#came(chunk, content, digests));
+      }).finally(() => {
+        this.#batches -= 1;
+        this.#startBatches();
+      });
+    }
+  }
+
+  /** Chunks of one pack. */
+  #nextBatch(): number[] {
+    const batch = new Set<number>();
+    const packOf = (chunk: number) => this.#reader.index.chunks[chunk]?.[1];
+    let pack: number | undefined;
+    let taken = 0;
+    for (const chunk of this.#ahead) {
+      const isWanted = !this.#contents.has(chunk) && !this.#coming.has(chunk);
+      if (isWanted && batch.size > 0 && (batch.size === BATCH_CHUNKS || packOf(chunk) !== pack)) break;
+      taken += 1;
+      if (!isWanted) continue;
+      pack = packOf(chunk);
+      batch.add(chunk);
+    }
+    this.#ahead.splice(0, taken);
+    return [...batch];
+  }
+
+  #expect(chunk: number): Promise<Uint8Array> {
+    const expected = Promise.withResolvers<Uint8Array>();
+    this.#coming.set(chunk, expected);
+    return expected.promise;
+  }
+
+  #came(chunk: number, content: Uint8Array, digests: Uint8Array): void {
+    const expected = this.#coming.get(chunk);
+    this.#coming.delete(chunk);
+    this.#keep(chunk, content);
+    this.#onRead(chunk, digests);
+    expected?.resolve(content);
+  }
+
+  #keep(chunk: number, content: Uint8Array): void {
+    this.#contents.set(chunk, content);
+    this.#bytes += content.length;
+    for (const [oldest, { length }] of this.#contents) {
+      if (this.#bytes <= MOST_BYTES) return;
+      this.#contents.delete(oldest);
+      this.#bytes -= length;
+    }
+  }
+
+  /** Never rejects: the chunks' own promises do. */
+  async #insist(chunks: readonly number[], read: (rest: number[]) => Promise<void>): Promise<void> {
+    for (let waitMs = FIRST_RETRY_MS; ; waitMs = Math.min(waitMs * 2, LONGEST_RETRY_MS)) {
+      const rest = chunks.filter((chunk) => this.#coming.has(chunk));
+      if (rest.length === 0) return;
+      try {
+        await read(rest);
+      } catch (error) {
+        if (!(error instanceof FreezerError && error.code === 'storeFailed')) return this.#giveUp(rest, error);
+        await setTimeout(waitMs);
+      }
+    }
+  }
+
+  #giveUp(chunks: readonly number[], error: unknown): void {
+    for (const chunk of chunks) {
+      this.#coming.get(chunk)?.reject(error);
+      this.#coming.delete(chunk);
+    }
+  }
+}
