@@ -1,5 +1,10 @@
-import { expect, test } from 'vitest';
+/** Lazy thaws: a program that runs before its memory is there never sees, keeps or ends by a byte that is not its own. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
 import { defaultToolbox } from '../../test/support/toolbox.ts';
+import type { Run } from '../runtime.ts';
 import { type Kind, onStage, output, untilLines, withPrograms } from '../testing/stage.ts';
 import { openProcessRuntime } from './runtime.ts';
 
@@ -20,4 +25,79 @@ test.each(['plain', 'random', 'threads', 'tree', 'shared'])('three lazy moves: %
   }
   expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
   expect(await output(run)).toBe(expected);
+});
+
+/** Processes below this one whose command line has the words. */
+function processesWith(...words: string[]): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((name) => {
+      try {
+        const command = readFileSync(join('/proc', name, 'cmdline'), 'utf8').split('\0');
+        return words.every((word) => command.some((argument) => argument.endsWith(word)));
+      } catch {
+        return false; // it has ended
+      }
+    })
+    .map(Number);
+}
+
+describe('while the memory is being brought', () => {
+  /** Enough that it is not there yet when the program runs. */
+  const SIZE_MIB = '512';
+
+  async function freezeLarge(): Promise<string> {
+    const command = ['./memory', SIZE_MIB, '40', '--pace-ms', '10'];
+    const run = await stage().start(command, withPrograms('memory'));
+    await untilLines(run, 2);
+    const { checkpoint } = await run.freeze({ place: stage().place, epoch: 1, afterwards: 'stop' });
+    await run[Symbol.asyncDispose]();
+    return checkpoint.id;
+  }
+
+  async function thawLazily(): Promise<Run> {
+    const id = await freezeLarge();
+    stage().mode = 'lazy';
+    return await stage().thaw(id, 2);
+  }
+
+  test.each([
+    ['the engine', ['engine/main.ts']],
+    ["CRIU's daemon", ['lazy-pages', '--page-server']],
+    ['what holds the faults', ['hold-faults']],
+  ])('the death of %s ends the run as lost', async (_, words) => {
+    const run = await thawLazily();
+    const victims = processesWith(...words);
+    expect(victims).not.toEqual([]);
+    for (const pid of victims) process.kill(pid, 'SIGKILL');
+    expect(await run.ended).toMatchObject({ kind: 'lost' });
+    expect(await output(run)).not.toMatch(/CORRUPT|done/);
+  });
+
+  test('a freeze waits for all of it, and the checkpoint is whole', async () => {
+    const run = await thawLazily();
+    expect(processesWith('lazy-pages', '--page-server')).not.toEqual([]);
+    const steps = new Set<string>();
+    const onProgress = ({ step }: { step: string }) => steps.add(step);
+    const { checkpoint } = await run.freeze({ place: stage().place, epoch: 2, afterwards: 'stop', onProgress });
+    expect(steps).toContain('filling');
+    await run[Symbol.asyncDispose]();
+    stage().mode = 'eager';
+    const again = await stage().thaw(checkpoint.id, 3);
+    expect(await again.ended).toEqual({ kind: 'exited', code: 0 });
+    expect(await output(again)).toContain('done');
+  });
+
+  test('content that does not verify ends the run as lost, and says so', async () => {
+    const id = await freezeLarge();
+    const packs = join(stage().place.storeUrl.slice('file://'.length), stage().place.prefix, 'packs');
+    const last = join(packs, readdirSync(packs).sort().at(-2) ?? '');
+    const bytes = await readFile(last);
+    for (let at = 0; at < bytes.length; at += 4096) bytes[at] = (bytes[at] ?? 0) ^ 1;
+    await writeFile(last, bytes);
+    stage().mode = 'lazy';
+    const run = await stage().thaw(id, 2);
+    expect(await run.ended).toMatchObject({ kind: 'lost', reason: expect.stringContaining('corrupt') });
+    expect(await output(run)).not.toMatch(/CORRUPT|done/);
+  });
 });
