@@ -4,7 +4,6 @@ import { CHUNK_BYTES, PAGE_BYTES } from './format.ts';
 import type { Part } from './pieces.ts';
 
 const PAGES = CHUNK_BYTES / PAGE_BYTES;
-const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);
 
 interface Gathering {
   readonly number: number;
@@ -23,7 +22,6 @@ export class ChangedPages {
 
   /** Copies the page; its part is at once what it will be. */
   add(page: Uint8Array): Part {
-    if (ZERO_PAGE.equals(page)) return { chunk: null, offset: 0, sizeBytes: PAGE_BYTES };
     this.#gathering ??= this.#begin();
     const { number, content, pages } = this.#gathering;
     const offset = pages * PAGE_BYTES;

@@ -26,6 +26,9 @@ const MOST_CHANGED = 0.5;
 /** Beyond this number of pieces too: each is a look-up when the window is read. */
 const MOST_PIECES = 24;
 
+const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);
+const ZERO_PART: Part = { chunk: null, offset: 0, sizeBytes: PAGE_BYTES };
+
 interface Window {
   readonly object: WindowedObject;
   readonly number: number;
@@ -85,8 +88,7 @@ export class MemoryWriter implements PageSink {
       const window = this.#windowAt(here);
       const taken = Math.min(CHUNK_BYTES - (here % CHUNK_BYTES), bytes.length - at);
       const part = bytes.subarray(at, at + taken);
-      this.#writer.slabs.hold(part);
-      window.parts.push(part);
+      this.#addPart(window.parts, part);
       // Bytes come in pieces of any size: a page counts when its first byte is there.
       for (let page = Math.ceil(here / PAGE_BYTES); page * PAGE_BYTES < here + taken; page++) {
         window.pages.push(page % PAGES_PER_WINDOW);
@@ -94,6 +96,17 @@ export class MemoryWriter implements PageSink {
       }
       at += taken;
     }
+  }
+
+  /** What arrived in two reads and lies in one slab is one part: joining parts costs a copy. */
+  #addPart(parts: Uint8Array[], part: Buffer): void {
+    const last = parts.at(-1);
+    if (last && last.buffer === part.buffer && last.byteOffset + last.length === part.byteOffset) {
+      parts.splice(-1, 1, Buffer.from(part.buffer, last.byteOffset, last.length + part.length));
+      return;
+    }
+    this.#writer.slabs.hold(part);
+    parts.push(part);
   }
 
   close(): void {
@@ -160,13 +173,14 @@ export class MemoryWriter implements PageSink {
   #asChanges({ object, number, pages, parts }: Window, digests: Uint8Array): Piece[] | null {
     const before = this.#base?.pagesOf(object.object, number);
     if (!before) return null;
+    const content = joined(parts);
     const kept = pages.map((page, at) => {
+      if (ZERO_PAGE.equals(pageAt(content, at, PAGE_BYTES))) return ZERO_PART;
       const old = before.get(page);
       return old?.digest.equals(pageAt(digests, at, DIGEST_BYTES)) ? old.part : null;
     });
     const changed = kept.filter((part) => part === null).length;
     if (changed > pages.length * MOST_CHANGED || countParts(kept) > MOST_PIECES) return null;
-    const content = joined(parts);
     return piecesOf(
       kept.map((part, at) => (part === null ? this.#changed.add(pageAt(content, at, PAGE_BYTES)) : this.#reused(part))),
     );
