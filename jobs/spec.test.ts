@@ -23,6 +23,7 @@ describe('parseJobSpec', () => {
         ifNoWorkerFits: 'wait',
         keep: 2,
         keepAtEnd: false,
+        thaw: 'auto',
       },
       outputs: ['.'],
     });

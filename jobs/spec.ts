@@ -67,6 +67,12 @@ export const CheckpointPolicy = z.strictObject({
   keep: z.int().min(1).max(1000).default(2),
   /** Whether they stay when the job has ended, until `floe rm`. Default false. */
   keepAtEnd: z.boolean().default(false),
+  /**
+   * `lazy`: a thawed program runs at once, and its memory comes from the store as it is touched; `eager`: when all of it is there;
+   * `auto`: lazily for large memory that one process has. A checkpoint that an earlier run began from is thawed eagerly in any case:
+   * only that verifies all of it before anything runs. Default `auto`.
+   */
+  thaw: z.enum(['auto', 'eager', 'lazy']).default('auto'),
 });
 
 /**

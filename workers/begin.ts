@@ -13,6 +13,7 @@ import {
   type FreezerErrorCode,
   type Program,
   type Run,
+  type ThawMode,
 } from '../freezer/index.ts';
 import type { JobData } from '../jobs/index.ts';
 import { getFolder } from '../store/folder.ts';
@@ -92,9 +93,19 @@ async function thaw(order: Order, checkpoint: CheckpointSummary, passedOver: str
     ...commonOptions(order),
     place: checkpointPlace(context, queued.id),
     checkpointId: checkpoint.id,
+    mode: thawMode(order, checkpoint),
     onProgress: (progress) => ledger.report(progress),
   });
   return { kind: 'begun', run, thaw: { checkpoint, tookMs: performance.now() - beganAt }, passedOver };
+}
+
+/**
+ * Once lazily, and then eagerly: a run that was lost because the memory of its checkpoint did not verify must not begin from it again,
+ * and a thaw that verifies everything first passes it over.
+ */
+function thawMode({ queued, data }: Order, checkpoint: CheckpointSummary): ThawMode {
+  const isOfLastRun = checkpoint.epoch === queued.epoch - 1;
+  return isOfLastRun ? data.spec.checkpoint.thaw : 'eager';
 }
 
 async function start(order: Order, passedOver: string[]): Promise<Begun> {

@@ -47,7 +47,7 @@ describe('while the memory is being brought', () => {
   const SIZE_MIB = '512';
 
   async function freezeLarge(): Promise<string> {
-    const command = ['./memory', SIZE_MIB, '40', '--pace-ms', '10'];
+    const command = ['./memory', SIZE_MIB, '300', '--pace-ms', '10'];
     const run = await stage().start(command, withPrograms('memory'));
     await untilLines(run, 2);
     const { checkpoint } = await run.freeze({ place: stage().place, epoch: 1, afterwards: 'stop' });

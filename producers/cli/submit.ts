@@ -32,6 +32,8 @@ interface SubmitFlags extends CommonOptions {
   readonly checkpointEvery?: number;
   readonly keepCheckpoints?: number;
   readonly keepAtEnd?: boolean;
+  /** Parsed with the rest of the spec. */
+  readonly thaw?: string;
   readonly crashBudget?: number;
   readonly cpus?: number;
   readonly memory?: string;
@@ -74,6 +76,7 @@ export function addSubmit(program: Command): void {
       integerFlag('--keep-checkpoints'),
     )
     .option('--keep-at-end', 'keep them when the job has ended, until `floe rm`')
+    .option('--thaw <mode>', 'lazy runs before its memory is there, eager after: auto, eager or lazy (default: auto)')
     .option(
       '--crash-budget <number>',
       'how many crashes of workers it survives (default: 20)',
@@ -150,7 +153,12 @@ export async function readSubmission(
     env: merged(file.env, flags.env),
     checkpoint: merged(
       file.checkpoint,
-      withoutUndefined({ everyMs: flags.checkpointEvery, keep: flags.keepCheckpoints, keepAtEnd: flags.keepAtEnd }),
+      withoutUndefined({
+        everyMs: flags.checkpointEvery,
+        keep: flags.keepCheckpoints,
+        keepAtEnd: flags.keepAtEnd,
+        thaw: flags.thaw,
+      }),
     ),
     resources: merged(
       file.resources,
