@@ -2,6 +2,7 @@
 export { listCheckpoints } from './checkpoint/catalogue.ts';
 export type { Finding } from './doctor/finding.ts';
 export { examineMachine } from './doctor/machine.ts';
+export { keepSpareEngine } from './engine/spare.ts';
 export * from './errors.ts';
 export { openProcessRuntime } from './process/runtime.ts';
 export { LogFile } from './run/logFile.ts';

@@ -13,7 +13,7 @@ import { hostname } from 'node:os';
 import type { Redis } from 'ioredis';
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
-import type { Runtime } from '../freezer/index.ts';
+import { keepSpareEngine, type Runtime } from '../freezer/index.ts';
 import type { WorkerDescription } from '../jobs/index.ts';
 import type { Store } from '../store/store.ts';
 import type { WorkerContext } from './context.ts';
@@ -63,6 +63,7 @@ export interface RunningWorker extends AsyncDisposable {
 /** Throws `FreezerError` `cannotRun` when this machine cannot freeze. */
 export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
   const machine = await options.runtime.check();
+  keepSpareEngine();
   const daemon = new Daemon(options, machine);
   await daemon.start();
   return daemon;

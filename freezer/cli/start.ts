@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { openStore, type Store } from '../../store/index.ts';
+import { keepSpareEngine } from '../engine/spare.ts';
 import { FreezerError } from '../errors.ts';
 import { openProcessRuntime } from '../process/runtime.ts';
 import type { ProgramEnd, RenewLease } from '../runtime.ts';
@@ -82,6 +83,7 @@ async function start(command: string[], flags: StartFlags): Promise<void> {
   const progress = new Progress(command);
   await using _control = await ControlServer.open(settings.stateDirectory, settings.name, progress.answer);
   using _signals = listen(freezing, progress);
+  keepSpareEngine();
   await Promise.all([runtime.check(), store.check({ signal: progress.signal })]);
   using lease = new StandingLease();
   const workspace = flags.workspace ? resolve(flags.workspace) : existsSync(USUAL_WORKSPACE) ? USUAL_WORKSPACE : null;

@@ -7,18 +7,23 @@ import type { StepProgress } from '../runtime.ts';
 import { siblingModule } from '../siblingModule.ts';
 import type { EngineEvents, EngineMethods } from './protocol.ts';
 
+export interface EngineOptions {
+  readonly onProgress?: ((progress: StepProgress) => void) | undefined;
+  /** Ends the process: what it was asked for then rejects with `cancelled`. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 export class Engine implements AsyncDisposable {
   readonly peer: Peer<EngineMethods, EngineEvents>;
   readonly #process: ChildProcess;
   readonly #gone: Promise<void>;
-  readonly #signal: AbortSignal | undefined;
+  #onProgress: ((progress: StepProgress) => void) | undefined;
+  #signal: AbortSignal | undefined;
+  #isGone = false;
   readonly #onAbort = () => void this.#process.kill('SIGKILL');
 
-  /** `signal` ends the process: what it was asked for then rejects with `cancelled`. */
-  constructor(options: {
-    onProgress?: ((progress: StepProgress) => void) | undefined;
-    signal?: AbortSignal | undefined;
-  }) {
+  /** It is nobody's yet, and keeps nobody from ending: see `assign`. */
+  constructor() {
     // A group of its own keeps a Ctrl-C at the worker's terminal from ending a checkpoint half-way.
     this.#process = fork(fileURLToPath(siblingModule(import.meta.url, 'main')), {
       serialization: 'advanced',
@@ -26,18 +31,35 @@ export class Engine implements AsyncDisposable {
       execArgv: [],
     });
     this.#gone = new Promise((resolve) => {
-      this.#process.once('exit', () => resolve());
+      this.#process.once('exit', () => {
+        this.#isGone = true;
+        resolve();
+      });
       // It could not be started. Its channel never was, and nobody else would say so to those who wait for an answer.
       this.#process.once('error', () => {
+        this.#isGone = true;
         this.peer.close();
         resolve();
       });
     });
-    const onProgress = options.onProgress ?? (() => undefined);
-    this.peer = new Peer(channelTransport(this.#process), { progress: onProgress }, 'checkpoint engine', 'failed');
-    this.#signal = options.signal;
-    this.#signal?.addEventListener('abort', this.#onAbort, { once: true });
-    if (this.#signal?.aborted) this.#onAbort();
+    const progress = (of: StepProgress) => this.#onProgress?.(of);
+    this.peer = new Peer(channelTransport(this.#process), { progress }, 'checkpoint engine', 'failed');
+    this.#process.unref();
+    this.#process.channel?.unref();
+  }
+
+  get isGone(): boolean {
+    return this.#isGone;
+  }
+
+  /** Whose it is, and for what, for the rest of its life. */
+  assign({ onProgress, signal }: EngineOptions): void {
+    this.#process.ref();
+    this.#process.channel?.ref();
+    this.#onProgress = onProgress;
+    this.#signal = signal;
+    signal?.addEventListener('abort', this.#onAbort, { once: true });
+    if (signal?.aborted) this.#onAbort();
   }
 
   /** From now on the signal means nothing to it: what it was for is over. */

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { openStore } from '../../store/index.ts';
 import type { Store } from '../../store/store.ts';
 import { storeFailed } from '../checkpoint/catalogue.ts';
-import { Compressors } from '../checkpoint/compressors.ts';
+import type { Compressors } from '../checkpoint/compressors.ts';
 import { DigestFiller } from '../checkpoint/digestFiller.ts';
 import { FileFiller } from '../checkpoint/fileFiller.ts';
 import type { Index, Manifest } from '../checkpoint/format.ts';
@@ -30,32 +30,30 @@ import { isLazyThaw } from './thawMode.ts';
 export class Fetch implements AsyncDisposable {
   readonly #store: Store;
   readonly #reader: CheckpointReader;
-  readonly #compressors: Compressors;
   readonly #report: (progress: StepProgress) => void;
   /** What is left out of the images. */
   #lazy: readonly LazyMemory[] = [];
   #digests: DigestFiller | undefined;
 
-  private constructor(
-    store: Store,
-    reader: CheckpointReader,
-    compressors: Compressors,
-    report: (progress: StepProgress) => void,
-  ) {
+  private constructor(store: Store, reader: CheckpointReader, report: (progress: StepProgress) => void) {
     this.#store = store;
     this.#reader = reader;
-    this.#compressors = compressors;
     this.#report = report;
   }
 
-  static async open(place: CheckpointPlace, id: string, report: (progress: StepProgress) => void): Promise<Fetch> {
+  /** The compressors stay the caller's. */
+  static async open(
+    place: CheckpointPlace,
+    id: string,
+    compressors: Compressors,
+    report: (progress: StepProgress) => void,
+  ): Promise<Fetch> {
     const store = await openStore(place.storeUrl).catch((error: unknown) => {
       throw storeFailed(error);
     });
     const keyRing = KeyRing.of(place.encryptionKeys);
-    const compressors = new Compressors();
     const reader = await CheckpointReader.open({ store, prefix: place.prefix, keyRing }, id, compressors);
-    return new Fetch(store, reader, compressors, report);
+    return new Fetch(store, reader, report);
   }
 
   /** What it leaves out for a lazy thaw, `fill` brings afterwards. */
@@ -81,7 +79,6 @@ export class Fetch implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#digests?.[Symbol.dispose]();
-    await this.#compressors[Symbol.asyncDispose]();
     await this.#store[Symbol.asyncDispose]();
   }
 

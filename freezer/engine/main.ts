@@ -3,12 +3,15 @@
  * hashing and compressing never hold up the worker's event loop, and so that its end, however it comes, ends just one
  * freeze or thaw.
  */
+import { openStore } from '../../store/index.ts';
+import { Compressors } from '../checkpoint/compressors.ts';
 import { channelTransport, Peer } from '../rpc.ts';
 import type { StepProgress } from '../runtime.ts';
 import { Fetch } from './fetch.ts';
 import type { EngineEvents, EngineMethods } from './protocol.ts';
 import { Save } from './save.ts';
 
+const compressors = new Compressors();
 let save: Save | undefined;
 let fetch: Fetch | undefined;
 
@@ -29,14 +32,18 @@ function report(progress: StepProgress): void {
 }
 
 const methods: EngineMethods = {
+  warmUp: async ({ storeUrl }) => {
+    // For what it loads.
+    if (storeUrl !== null) await (await openStore(storeUrl))[Symbol.asyncDispose]();
+  },
   prepareFreeze: async (order) => {
-    save = await Save.open(order, report);
+    save = await Save.open(order, compressors, report);
   },
   receivePages: ({ controlDirectory, criuVersion }) => saving().receivePages(controlDirectory, criuVersion),
   saveFiles: (folders) => saving().readFiles(folders),
   commit: (facts) => saving().commit(facts),
   fetch: async ({ place, checkpointId, mode, ...folders }) => {
-    fetch = await Fetch.open(place, checkpointId, report);
+    fetch = await Fetch.open(place, checkpointId, compressors, report);
     return await fetch.into(folders, mode);
   },
   fill: async (order) => {

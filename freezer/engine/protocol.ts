@@ -2,6 +2,8 @@
 import type { CheckpointPlace, CheckpointSummary, StepProgress, ThawMode } from '../runtime.ts';
 
 export interface EngineMethods {
+  /** Loads and starts what can be before it is known what is to be done. */
+  warmUp(of: { storeUrl: string | null }): Promise<void>;
   /** Opens the store and starts the threads, so that nothing of that falls into the time that the program stands still. */
   prepareFreeze(order: FreezeOrder): Promise<void>;
   /**

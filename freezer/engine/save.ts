@@ -14,7 +14,7 @@ import { Base } from '../checkpoint/base.ts';
 import { BaseMemory, countPages } from '../checkpoint/baseMemory.ts';
 import { storeFailed, summarize } from '../checkpoint/catalogue.ts';
 import { ChunkWriter } from '../checkpoint/chunkWriter.ts';
-import { Compressors } from '../checkpoint/compressors.ts';
+import type { Compressors } from '../checkpoint/compressors.ts';
 import { checkpointKeys, type FileEntry, FORMAT_VERSION, type Index, type Manifest } from '../checkpoint/format.ts';
 import { MemoryWriter } from '../checkpoint/memory.ts';
 import { indexContext, type OpenedCheckpoint, openCheckpoint } from '../checkpoint/openCheckpoint.ts';
@@ -46,7 +46,16 @@ export class Save implements AsyncDisposable {
   #files: FileEntry[] = [];
   #logSizes = { stdout: 0, stderr: 0 };
 
-  private constructor(store: Store, order: FreezeOrder, keys: WritingKeys, base: Base | null, report: Report) {
+  private constructor(
+    store: Store,
+    order: FreezeOrder,
+    {
+      keys,
+      base,
+      compressors,
+      report,
+    }: { keys: WritingKeys; base: Base | null; compressors: Compressors; report: Report },
+  ) {
     this.#store = store;
     this.#order = order;
     this.#keys = keys;
@@ -57,7 +66,7 @@ export class Save implements AsyncDisposable {
       store,
       prefix: order.place.prefix,
       checkpointId: order.checkpointId,
-      compressors: this.#opened.use(new Compressors()),
+      compressors,
       base,
       keys: keys.keys,
       bufferBytes: order.bufferBytes,
@@ -72,7 +81,8 @@ export class Save implements AsyncDisposable {
     });
   }
 
-  static async open(order: FreezeOrder, report: Report): Promise<Save> {
+  /** The compressors stay the caller's. */
+  static async open(order: FreezeOrder, compressors: Compressors, report: Report): Promise<Save> {
     const { place, baseId } = order;
     const store = await openStore(place.storeUrl).catch((error: unknown) => {
       throw storeFailed(error);
@@ -81,7 +91,7 @@ export class Save implements AsyncDisposable {
     const last = baseId === null ? null : await openLast(store, place, baseId, keyRing);
     const keys = await keysToWrite(last?.manifest.encryption ?? null, keyRing);
     const base = last && keys.goesOn ? new Base(last.manifest, last.index) : null;
-    return new Save(store, order, keys, base, report);
+    return new Save(store, order, { keys, base, compressors, report });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

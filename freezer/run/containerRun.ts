@@ -20,7 +20,8 @@
 import { join } from 'node:path';
 import { checkpointId } from '../checkpoint/format.ts';
 import type { Obstacle } from '../criu/obstacles.ts';
-import { Engine } from '../engine/client.ts';
+import type { Engine } from '../engine/client.ts';
+import { keepSpareEngine, takeEngine } from '../engine/spare.ts';
 import { FreezerError } from '../errors.ts';
 import type { FreezeOptions, Frozen, ProgramEnd, Run } from '../runtime.ts';
 import type { Agent } from './agentLink.ts';
@@ -121,14 +122,16 @@ export class ContainerRun implements Run {
     // A dump of memory that is not all there would have holes, and CRIU would not say so.
     await this.#filling?.wait(options);
     await agent.request('preflight', {});
-    await using engine = new Engine(options);
+    await using engine = takeEngine(options.place.storeUrl, options);
     try {
       const id = checkpointId(options.epoch, ++this.#freezes);
       const { place, bufferBytes } = options;
       const digestsDirectory = this.#container.folder.digests;
       const order = { place, checkpointId: id, baseId: this.#newest, digestsDirectory, bufferBytes };
       await engine.peer.request('prepareFreeze', order);
-      return await this.#dumpAndCommit(engine, options);
+      const frozen = await this.#dumpAndCommit(engine, options);
+      if (options.afterwards === 'continue') keepSpareEngine();
+      return frozen;
     } catch (error) {
       // A container that is gone has nothing to resume, and `ended` tells.
       await agent.request('resume', {}).catch(() => undefined);

@@ -1,6 +1,7 @@
 /** A checkpoint on its way into a container: fetched by an engine, restored by the agent, and for a lazy thaw filled by both. */
-import { Engine } from '../engine/client.ts';
+import type { Engine } from '../engine/client.ts';
 import type { Fetched } from '../engine/protocol.ts';
+import { keepSpareEngine, takeEngine } from '../engine/spare.ts';
 import type { StepProgress, ThawOptions } from '../runtime.ts';
 import type { Container } from './containerRun.ts';
 import { Filling } from './filling.ts';
@@ -24,7 +25,7 @@ export class Thawing implements AsyncDisposable {
     const onProgress = (progress: StepProgress) => {
       for (const listener of listeners) listener(progress);
     };
-    const engine = new Engine({ onProgress, signal: thaw.signal });
+    const engine = takeEngine(thaw.place.storeUrl, { onProgress, signal: thaw.signal });
     try {
       const { place, checkpointId, mode = 'auto' } = thaw;
       const fetched = await engine.peer.request('fetch', {
@@ -46,6 +47,7 @@ export class Thawing implements AsyncDisposable {
     const { rootPid, isLazy } = this.fetched;
     if (!isLazy) {
       await agent.request('restore', { rootPid, isLazy });
+      keepSpareEngine();
       return null;
     }
     await agent.request('listenForPages', {});
@@ -56,6 +58,7 @@ export class Thawing implements AsyncDisposable {
     // When the engine gave up that is the cause, and CRIU's failure what followed from it.
     await Promise.race([restored, brought.then(() => restored)]);
     this.#engine.outlive();
+    keepSpareEngine();
     return new Filling(Promise.all([brought, agent.request('filled', {})]), this.#engine, this.#listeners);
   }
 

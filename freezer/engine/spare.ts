@@ -1,0 +1,26 @@
+/**
+ * Engines that are there before they are wanted: a process takes some tenths of a second to start, which a freeze at an
+ * interruption and a thaw do not have. One is kept ready for each worker process, about 100 MB; it ends with that.
+ */
+import { Engine, type EngineOptions } from './client.ts';
+
+let spare: Engine | null = null;
+/** Of the store that was used last: most likely it is the next one, too. */
+let lastStoreUrl: string | null = null;
+
+/** Starts one, unless there is one. */
+export function keepSpareEngine(): void {
+  if (spare && !spare.isGone) return;
+  spare = new Engine();
+  // It is ready the sooner for it. What fails here fails again, and is told, when it is wanted.
+  spare.peer.request('warmUp', { storeUrl: lastStoreUrl }).catch(() => undefined);
+}
+
+/** The spare one, or another where somebody else has taken that; `keepSpareEngine` makes another one. */
+export function takeEngine(storeUrl: string, options: EngineOptions): Engine {
+  lastStoreUrl = storeUrl;
+  const engine = spare && !spare.isGone ? spare : new Engine();
+  if (engine === spare) spare = null;
+  engine.assign(options);
+  return engine;
+}
