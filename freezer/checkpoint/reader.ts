@@ -3,7 +3,7 @@
  * is not what the index says is ever given out.
  */
 import pLimit from 'p-limit';
-import { FreezerError } from '../errors.ts';
+import { cancelled, FreezerError } from '../errors.ts';
 import { readFailed } from './catalogue.ts';
 import type { StoredChunk } from './compressor.ts';
 import type { Compressors } from './compressors.ts';
@@ -145,7 +145,7 @@ export class CheckpointReader {
     const { store, prefix } = this.#source;
     const key = prefix + (this.manifest.packs[pack]?.key ?? '');
     return store.get(key, { range, ...(signal ? { signal } : {}) }).catch((error: unknown) => {
-      throw readFailed(error);
+      throw signal?.aborted ? cancelled(error) : readFailed(error);
     });
   }
 
