@@ -3,12 +3,15 @@
  *
  * Chunks in packs that are mostly dead by now (`LEAST_LIVE` of their bytes are still in use) count as not there: they are sent
  * once more, and the pack goes with the last checkpoint that names it. So a job takes at most about twice its size
- * for each checkpoint that is kept, however often it has been frozen.
+ * for each checkpoint that is kept, however often it has been frozen. Nor may small packs pile up, as each checkpoint of a job that
+ * changes little leaves one: beyond `MOST_SMALL` they are sent once more, as few large ones.
  */
 import type { Chunk, Index, Manifest, Piece } from './format.ts';
 import { partOf } from './pieces.ts';
 
 const LEAST_LIVE = 0.5;
+const SMALL_PACK_BYTES = 4 * 2 ** 20;
+const MOST_SMALL = 64;
 
 export class Base {
   readonly id: string;
@@ -65,5 +68,12 @@ function goodPacks({ packs }: Manifest, index: Index): boolean[] {
     const share = Math.min(1, (usedByChunk[number] ?? 0) / contentBytes);
     live[pack] = (live[pack] ?? 0) + storedBytes * share;
   }
-  return packs.map(({ sizeBytes }, pack) => (live[pack] ?? 0) >= sizeBytes * LEAST_LIVE);
+  const areSmallMany = packs.filter(isSmall).length > MOST_SMALL;
+  return packs.map(
+    (pack, number) => (live[number] ?? 0) >= pack.sizeBytes * LEAST_LIVE && !(areSmallMany && isSmall(pack)),
+  );
+}
+
+function isSmall({ sizeBytes }: Manifest['packs'][number]): boolean {
+  return sizeBytes < SMALL_PACK_BYTES;
 }

@@ -28,6 +28,8 @@ export interface ChunkWriterOptions extends Omit<PackWriterOptions, 'onChange'> 
   readonly compressors: Compressors;
   readonly base: Base | null;
   readonly keys: ChunkKeys | null;
+  /** See pageDigests.ts. */
+  readonly digestSeed: bigint;
   readonly bufferBytes?: number | undefined;
   /** Called as packs become durable. */
   readonly onSent?: (sentBytes: number) => void;
@@ -188,9 +190,9 @@ export class ChunkWriter {
     this.#toExamine = [];
     this.#toExamineBytes = 0;
     this.#examining++;
-    const { compressors, keys } = this.#options;
+    const { compressors, keys, digestSeed } = this.#options;
     const questions = batch.map(({ content, id, digests }) => ({ content, id, digests }));
-    this.#follow(compressors.examine(questions, keys), ({ isZero, ids, digests }) => {
+    this.#follow(compressors.examine({ questions, keys, digestSeed }), ({ isZero, ids, digests }) => {
       this.#examining--;
       let at = 0;
       for (const [index, { content, digests: asked, onFinding }] of batch.entries()) {

@@ -22,7 +22,7 @@ export interface Question {
   readonly id: boolean;
   readonly digests: boolean;
 }
-export type ExamineRequest = { kind: 'examine'; questions: Question[]; keys: ChunkKeys | null };
+export type ExamineRequest = { kind: 'examine'; questions: Question[]; keys: ChunkKeys | null; digestSeed: bigint };
 /** Ids are null where none was asked for or all is zeros; the digests of those that asked are one after the other. */
 export type ExamineAnswer = { isZero: boolean[]; ids: (string | null)[]; digests: Uint8Array };
 
@@ -38,7 +38,14 @@ export interface StoredChunk {
   readonly writes?: readonly Write[];
 }
 /** Stored chunks, one after the other. */
-export type UnpackRequest = { kind: 'unpack'; bytes: Uint8Array; chunks: StoredChunk[]; keys: ChunkKeys | null };
+export type UnpackRequest = {
+  kind: 'unpack';
+  bytes: Uint8Array;
+  chunks: StoredChunk[];
+  keys: ChunkKeys | null;
+  /** Null where nobody wants digests. */
+  digestSeed: bigint | null;
+};
 /** Contents to hand back and the digests of all pages, one after the other; or `damaged`, the first chunk that did not verify. */
 export type UnpackAnswer = { contents: Uint8Array; digests: Uint8Array; damaged: number | null };
 
@@ -48,29 +55,35 @@ export type Answer = ExamineAnswer | PackAnswer | UnpackAnswer;
 export type Refusal = { kind: 'refused'; message: string; code: unknown };
 
 /** Packs windows of memory about as well as -1 and 1, in half their time. */
-const LEVEL = { params: { [constants.ZSTD_c_compressionLevel]: -2 } };
+const COMPRESSION = {
+  params: { [constants.ZSTD_c_compressionLevel]: -2 },
+  // All that content can become, at once: growing the output bit by bit costs up to half as much again.
+  chunkSize: CHUNK_BYTES + 2048,
+};
 /** Node takes no less for `chunkSize`. All the output in one piece: put together from many it takes twice as long. */
 const LEAST_OUTPUT_BYTES = 64;
 const ZEROS = Buffer.alloc(CHUNK_BYTES);
 
-function examine({ questions, keys }: ExamineRequest): ExamineAnswer {
+function examine({ questions, keys, digestSeed }: ExamineRequest): ExamineAnswer {
   const isZero = questions.map(({ content }) => content.every(isAllZeros));
   const ids = questions.map(({ content, id }, at) =>
     id && !isZero[at] ? chunkId(content, keys?.identity ?? null) : null,
   );
-  const digests = questions.flatMap(({ content, digests: asked }) => (asked ? [digestPages(joined(content))] : []));
+  const digests = questions.flatMap(({ content, digests: asked }) =>
+    asked ? [digestPages(joined(content), digestSeed)] : [],
+  );
   return { isZero, ids, digests: concatenated(digests) };
 }
 
 function pack({ chunks, keys }: PackRequest): PackAnswer {
   const stored = chunks.map(({ id, content }) => {
-    const compressed = zstdCompressSync(joined(content), LEVEL);
+    const compressed = zstdCompressSync(joined(content), COMPRESSION);
     return keys ? seal(keys.encryption, compressed, id) : compressed;
   });
   return { bytes: concatenated(stored), sizes: stored.map(({ length }) => length) };
 }
 
-function unpack({ bytes, chunks, keys }: UnpackRequest): UnpackAnswer {
+function unpack({ bytes, chunks, keys, digestSeed }: UnpackRequest): UnpackAnswer {
   const contents: Uint8Array[] = [];
   const digests: Uint8Array[] = [];
   let at = 0;
@@ -79,7 +92,7 @@ function unpack({ bytes, chunks, keys }: UnpackRequest): UnpackAnswer {
     at += chunk.storedBytes;
     if (content === null || chunkId([content], keys?.identity ?? null) !== chunk.id)
       return { contents: new Uint8Array(), digests: new Uint8Array(), damaged: index };
-    digests.push(digestPages(content));
+    if (digestSeed !== null) digests.push(digestPages(content, digestSeed));
     if (chunk.writes) execute(chunk.writes, content);
     else contents.push(content);
   }

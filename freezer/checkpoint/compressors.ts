@@ -35,8 +35,8 @@ export class Compressors implements AsyncDisposable {
     this.#idle = [...this.#threads];
   }
 
-  examine(questions: ExamineRequest['questions'], keys: ExamineRequest['keys']): Promise<ExamineAnswer> {
-    return this.#submit({ kind: 'examine', questions, keys }) as Promise<ExamineAnswer>;
+  examine(request: Omit<ExamineRequest, 'kind'>): Promise<ExamineAnswer> {
+    return this.#submit({ kind: 'examine', ...request }) as Promise<ExamineAnswer>;
   }
 
   pack(chunks: PackRequest['chunks'], keys: PackRequest['keys']): Promise<PackAnswer> {
@@ -44,8 +44,8 @@ export class Compressors implements AsyncDisposable {
   }
 
   /** `bytes` must own its whole buffer: it is handed over. */
-  unpack(bytes: Uint8Array, chunks: UnpackRequest['chunks'], keys: UnpackRequest['keys']): Promise<UnpackAnswer> {
-    return this.#submit({ kind: 'unpack', bytes, chunks, keys }) as Promise<UnpackAnswer>;
+  unpack(request: Omit<UnpackRequest, 'kind'>): Promise<UnpackAnswer> {
+    return this.#submit({ kind: 'unpack', ...request }) as Promise<UnpackAnswer>;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -11,17 +11,18 @@ export class DigestFiller implements Disposable {
   readonly #digests: PageDigests;
   readonly #places: Places;
 
-  /** `directory`: the run's, see `FreezeOrder`. Throws `FreezerError` `corrupt` where the memory's pieces do not fit its pages. */
-  constructor(directory: string, index: Pick<Index, 'memory' | 'chunks'>) {
+  /** `directory`: the run's, see `FreezeOrder`; `seed`: that of the reader. Throws `FreezerError` `corrupt` where the memory's pieces do not fit its pages. */
+  constructor(directory: string, index: Pick<Index, 'memory' | 'chunks'>, seed: bigint) {
     this.#directory = directory;
     const pieces = index.memory.flatMap((object) => object.pieces);
     this.#places = new Places([{ path: 'memory', sizeBytes: countPages(index) * PAGE_BYTES, pieces }], index.chunks);
-    this.#digests = PageDigests.create(directory);
+    this.#digests = PageDigests.create(directory, seed);
+    this.#digests.setPages(countPages(index));
     let page = 0;
     for (const piece of pieces) {
       const { chunk = null, sizeBytes = 0 } = partOf(piece, index.chunks) ?? {};
       const pages = sizeBytes / PAGE_BYTES;
-      if (chunk === null) this.#digests.write(page, zeroDigests(pages));
+      if (chunk === null) this.#digests.write(page, zeroDigests(pages, seed));
       page += pages;
     }
   }

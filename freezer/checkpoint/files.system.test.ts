@@ -55,7 +55,15 @@ afterEach(async () => {
 });
 
 async function save(source: string): Promise<{ opened: OpenedCheckpoint; readBytes: number }> {
-  const writer = new ChunkWriter({ store, prefix: PREFIX, checkpointId: ID, compressors, base: null, keys: null });
+  const writer = new ChunkWriter({
+    store,
+    prefix: PREFIX,
+    checkpointId: ID,
+    compressors,
+    base: null,
+    keys: null,
+    digestSeed: 0n,
+  });
   let readBytes = 0;
   const files = await saveFiles(source, { toolboxDirectory, writer, onRead: (bytes) => (readBytes += bytes) });
   const { packs, chunks } = await writer.finish();

@@ -1,15 +1,18 @@
 /**
  * Short hashes of all memory pages of a checkpoint, kept on the machine where its job runs: with them the next freeze knows
  * which pages have changed without asking the store for what was there before, and without the price of a cryptographic hash.
- * A file, 8 bytes for each present page in the order of the index: its XXH64; zeros where nothing is known. Where the file is
- * missing or does not belong to the last checkpoint, whole windows are recognised all the same, by their chunks' ids.
+ * A file: a seed of 8 bytes, then 8 bytes for each present page in the order of the index, its XXH64 with that seed, or zeros where
+ * nothing is known. Where the file is missing or does not belong to the last checkpoint, whole windows are recognised all the same,
+ * by their chunks' ids.
  *
- * A changed page passes for an unchanged one when both have the same 64 bits: once in 2^64 changes of a page. No other job's
- * pages are ever compared, so there is nothing to win by making two pages with the same digest.
+ * A changed page passes for an unchanged one when both have the same 64 bits: once in 2^64 changes of a page. The seed is a secret
+ * of the machine's, so that nobody who feeds a job its input can prepare two pages of which it would be so.
  */
+import { randomBytes } from 'node:crypto';
 import {
   closeSync,
   fstatSync,
+  ftruncateSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -19,42 +22,60 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { digestPages } from './digestPages.ts';
+import { PAGE_BYTES } from './format.ts';
 
 export const DIGEST_BYTES = 8;
+const HEADER_BYTES = 8;
 
 export class PageDigests implements Disposable {
+  readonly seed: bigint;
   readonly #file: number;
 
-  private constructor(file: number) {
+  private constructor(file: number, seed: bigint) {
     this.#file = file;
+    this.seed = seed;
   }
 
   /** Null where there is no file of this checkpoint with digests of just so many pages. */
   static open(directory: string, checkpointId: string, pages: number): PageDigests | null {
+    let file: number;
     try {
-      const digests = new PageDigests(openSync(join(directory, checkpointId), 'r'));
-      if (fstatSync(digests.#file).size === pages * DIGEST_BYTES) return digests;
-      digests[Symbol.dispose]();
+      file = openSync(join(directory, checkpointId), 'r');
     } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return null;
+      throw error;
     }
+    const header = Buffer.alloc(HEADER_BYTES);
+    const digests = new PageDigests(file, readSync(file, header) === HEADER_BYTES ? header.readBigUInt64LE() : 0n);
+    if (fstatSync(file).size === HEADER_BYTES + pages * DIGEST_BYTES) return digests;
+    digests[Symbol.dispose]();
     return null;
   }
 
-  /** An empty one, in which every page is unknown; `finish` makes it that of a checkpoint. */
-  static create(directory: string): PageDigests {
+  /** An empty one, in which every page is unknown; `keepDigests` makes it that of a checkpoint. */
+  static create(directory: string, seed: bigint): PageDigests {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    return new PageDigests(openSync(join(directory, NEW), 'w', 0o600));
+    const file = openSync(join(directory, NEW), 'w', 0o600);
+    const header = Buffer.alloc(HEADER_BYTES);
+    header.writeBigUInt64LE(seed);
+    writeSync(file, header);
+    return new PageDigests(file, seed);
+  }
+
+  /** So many pages there are, known or not. */
+  setPages(pages: number): void {
+    ftruncateSync(this.#file, HEADER_BYTES + pages * DIGEST_BYTES);
   }
 
   /** Fills `into` with the digests of pages from `firstPage` on; pages beyond the end are unknown. */
   read(firstPage: number, into: Buffer): void {
-    const bytesRead = readSync(this.#file, into, 0, into.length, firstPage * DIGEST_BYTES);
+    const bytesRead = readSync(this.#file, into, 0, into.length, HEADER_BYTES + firstPage * DIGEST_BYTES);
     into.fill(0, bytesRead);
   }
 
   write(firstPage: number, digests: Uint8Array): void {
-    writeSync(this.#file, digests, 0, digests.length, firstPage * DIGEST_BYTES);
+    writeSync(this.#file, digests, 0, digests.length, HEADER_BYTES + firstPage * DIGEST_BYTES);
   }
 
   [Symbol.dispose](): void {
@@ -63,6 +84,10 @@ export class PageDigests implements Disposable {
 }
 
 const NEW = 'new';
+
+export function newDigestSeed(): bigint {
+  return randomBytes(8).readBigUInt64LE();
+}
 
 /** Makes the file last created that of a checkpoint; those of others are removed. */
 export function keepDigests(directory: string, checkpointId: string): void {
@@ -73,9 +98,8 @@ export function keepDigests(directory: string, checkpointId: string): void {
 }
 
 /** Of pages that are all zeros. */
-export function zeroDigests(pages: number): Buffer {
-  return Buffer.alloc(pages * DIGEST_BYTES, ZERO_DIGEST);
+export function zeroDigests(pages: number, seed: bigint): Buffer {
+  return Buffer.alloc(pages * DIGEST_BYTES, digestPages(ZERO_PAGE, seed));
 }
 
-/** XXH64 of 4096 zeros. */
-const ZERO_DIGEST = Buffer.from('dbbbd8326f9b86ac', 'hex');
+const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);

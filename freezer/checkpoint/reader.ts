@@ -16,7 +16,7 @@ const PACKS_IN_FLIGHT = 3;
 /** Chunks in one message to a thread. */
 const BATCH_CHUNKS = 16;
 
-/** `content` is empty where the thread wrote it; `digests` are those of its pages. */
+/** `content` is empty where the thread wrote it; `digests` are those of its pages, empty where the reader has no seed. */
 export type OnChunk = (number: number, content: Uint8Array, digests: Uint8Array) => void;
 
 export interface ReadChunksOptions {
@@ -31,8 +31,16 @@ export class CheckpointReader {
   readonly #source: CheckpointSource;
   readonly #opened: OpenedCheckpoint;
   readonly #compressors: Compressors;
+  readonly #digestSeed: bigint | null;
 
-  constructor(source: CheckpointSource, opened: OpenedCheckpoint, compressors: Compressors) {
+  /** `digestSeed`: for the digests of pages (pageDigests.ts), where somebody wants them. */
+  constructor(
+    source: CheckpointSource,
+    opened: OpenedCheckpoint,
+    compressors: Compressors,
+    digestSeed: bigint | null = null,
+  ) {
+    this.#digestSeed = digestSeed;
     this.#source = source;
     this.#opened = opened;
     this.#compressors = compressors;
@@ -41,8 +49,13 @@ export class CheckpointReader {
   }
 
   /** Rejects as `openCheckpoint` does. */
-  static async open(source: CheckpointSource, id: string, compressors: Compressors): Promise<CheckpointReader> {
-    return new CheckpointReader(source, await openCheckpoint(source, id), compressors);
+  static async open(
+    source: CheckpointSource,
+    id: string,
+    compressors: Compressors,
+    digestSeed: bigint | null = null,
+  ): Promise<CheckpointReader> {
+    return new CheckpointReader(source, await openCheckpoint(source, id), compressors, digestSeed);
   }
 
   /**
@@ -124,14 +137,18 @@ export class CheckpointReader {
     for (const [index, number] of batch.entries()) {
       const { contentBytes, writes } = stored[index] as StoredChunk;
       const contentEnd = contentAt + (writes ? 0 : contentBytes);
-      const digestEnd = digestAt + Math.floor(contentBytes / PAGE_BYTES) * DIGEST_BYTES;
+      const digestEnd =
+        digestAt + (this.#digestSeed === null ? 0 : Math.floor(contentBytes / PAGE_BYTES) * DIGEST_BYTES);
       onChunk(number, contents.subarray(contentAt, contentEnd), digests.subarray(digestAt, digestEnd));
       [contentAt, digestAt] = [contentEnd, digestEnd];
     }
   }
 
   async #unpack(bytes: Uint8Array, chunks: StoredChunk[]): Promise<{ contents: Uint8Array; digests: Uint8Array }> {
-    const answer = await this.#compressors.unpack(bytes, chunks, this.#opened.keys);
+    const answer = await this.#compressors.unpack({
+      ...{ bytes, chunks, keys: this.#opened.keys },
+      digestSeed: this.#digestSeed,
+    });
     if (answer.damaged === null) return answer;
     const { id } = chunks[answer.damaged] ?? { id: '' };
     throw corrupt(this.manifest.id, `chunk ${id.slice(0, 12)} does not have its content`);

@@ -12,6 +12,7 @@ import type { Index, Manifest } from '../checkpoint/format.ts';
 import { type LazyMemory, lazyBytes, takeLazyMemory } from '../checkpoint/lazyMemory.ts';
 import { finishFiles, makeFiles } from '../checkpoint/makeFiles.ts';
 import { corrupt } from '../checkpoint/openCheckpoint.ts';
+import { newDigestSeed } from '../checkpoint/pageDigests.ts';
 import { partOf } from '../checkpoint/pieces.ts';
 import type { Destination } from '../checkpoint/places.ts';
 import { CheckpointReader } from '../checkpoint/reader.ts';
@@ -30,14 +31,21 @@ import { isLazyThaw } from './thawMode.ts';
 export class Fetch implements AsyncDisposable {
   readonly #store: Store;
   readonly #reader: CheckpointReader;
+  readonly #digestSeed: bigint;
   readonly #report: (progress: StepProgress) => void;
   /** What is left out of the images. */
   #lazy: readonly LazyMemory[] = [];
   #digests: DigestFiller | undefined;
 
-  private constructor(store: Store, reader: CheckpointReader, report: (progress: StepProgress) => void) {
+  private constructor(
+    store: Store,
+    reader: CheckpointReader,
+    digestSeed: bigint,
+    report: (progress: StepProgress) => void,
+  ) {
     this.#store = store;
     this.#reader = reader;
+    this.#digestSeed = digestSeed;
     this.#report = report;
   }
 
@@ -52,8 +60,9 @@ export class Fetch implements AsyncDisposable {
       throw storeFailed(error);
     });
     const keyRing = KeyRing.of(place.encryptionKeys);
-    const reader = await CheckpointReader.open({ store, prefix: place.prefix, keyRing }, id, compressors);
-    return new Fetch(store, reader, report);
+    const digestSeed = newDigestSeed();
+    const reader = await CheckpointReader.open({ store, prefix: place.prefix, keyRing }, id, compressors, digestSeed);
+    return new Fetch(store, reader, digestSeed, report);
   }
 
   /** What it leaves out for a lazy thaw, `fill` brings afterwards. */
@@ -107,7 +116,7 @@ export class Fetch implements AsyncDisposable {
   async #fetch(destinations: readonly Destination[], digestsDirectory: string): Promise<void> {
     const { manifest, index } = this.#reader;
     using filler = new FileFiller(destinations, index.chunks);
-    const digests = new DigestFiller(digestsDirectory, index);
+    const digests = new DigestFiller(digestsDirectory, index, this.#digestSeed);
     this.#digests = digests;
     const totalBytes = manifest.memoryBytes + manifest.fileBytes;
     const planned = new Set<number>();

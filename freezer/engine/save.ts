@@ -18,7 +18,7 @@ import type { Compressors } from '../checkpoint/compressors.ts';
 import { checkpointKeys, type FileEntry, FORMAT_VERSION, type Index, type Manifest } from '../checkpoint/format.ts';
 import { MemoryWriter } from '../checkpoint/memory.ts';
 import { indexContext, type OpenedCheckpoint, openCheckpoint } from '../checkpoint/openCheckpoint.ts';
-import { keepDigests, PageDigests } from '../checkpoint/pageDigests.ts';
+import { keepDigests, newDigestSeed, PageDigests } from '../checkpoint/pageDigests.ts';
 import { readContent, saveFiles } from '../checkpoint/saveFiles.ts';
 import { headerLayout, PageServer } from '../criu/pageServer.ts';
 import { keysToWrite, type WritingKeys } from '../encryption/dataKey.ts';
@@ -62,6 +62,9 @@ export class Save implements AsyncDisposable {
     this.#base = base;
     this.#report = report;
     this.#opened.use(store);
+    const before = base && PageDigests.open(order.digestsDirectory, base.id, countPages(base.index));
+    this.#opened.use(before);
+    const digestSeed = before?.seed ?? newDigestSeed();
     this.#writer = new ChunkWriter({
       store,
       prefix: order.place.prefix,
@@ -69,15 +72,14 @@ export class Save implements AsyncDisposable {
       compressors,
       base,
       keys: keys.keys,
+      digestSeed,
       bufferBytes: order.bufferBytes,
       onSent: (doneBytes) => report({ step: 'sending', doneBytes, totalBytes: null }),
     });
-    const before = base && PageDigests.open(order.digestsDirectory, base.id, countPages(base.index));
-    this.#opened.use(before);
     this.#memory = new MemoryWriter({
       writer: this.#writer,
       base: base && before && new BaseMemory(base, before),
-      digests: this.#opened.use(PageDigests.create(order.digestsDirectory)),
+      digests: this.#opened.use(PageDigests.create(order.digestsDirectory, digestSeed)),
     });
   }
 

@@ -18,6 +18,8 @@ import { KeyRing } from '../encryption/keyRing.ts';
 import type { FreezeFolders } from '../engine/protocol.ts';
 import { Save } from '../engine/save.ts';
 
+const DIGEST_SEED = 7n;
+
 /** Pages next to each other, from page number `page` on. */
 export interface Run {
   readonly page: number;
@@ -75,7 +77,7 @@ export class Chain implements AsyncDisposable {
       baseId: this.last,
       digestsDirectory: this.digestsDirectory,
     };
-    await using save = await Save.open(order, () => undefined);
+    await using save = await Save.open(order, this.#compressors, () => undefined);
     const sent = await this.#send(encodeStream(memory), splitBytes, (controlDirectory) =>
       save.receivePages(controlDirectory, [4, 2, 1]),
     );
@@ -89,11 +91,11 @@ export class Chain implements AsyncDisposable {
   /** What a checkpoint has, read and verified. `keepDigests`: as a thaw does for the freeze that follows. */
   async read(id: string, { keepDigests = false } = {}): Promise<ObjectMemory[]> {
     const source = { store: this.store, prefix: this.prefix, keyRing: KeyRing.of(this.keys) };
-    const reader = await CheckpointReader.open(source, id, this.#compressors);
+    const reader = await CheckpointReader.open(source, id, this.#compressors, DIGEST_SEED);
     const { chunks, memory } = reader.index;
     const contents = new Map<number, Uint8Array>();
     const numbers = memory.flatMap(({ pieces }) => pieces.map((piece) => partOf(piece, chunks)?.chunk ?? -1));
-    using digests = keepDigests ? new DigestFiller(this.digestsDirectory, reader.index) : null;
+    using digests = keepDigests ? new DigestFiller(this.digestsDirectory, reader.index, DIGEST_SEED) : null;
     await reader.readChunks(
       numbers.filter((number) => number >= 0),
       (number, content, pageDigests) => {
