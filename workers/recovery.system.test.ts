@@ -1,7 +1,7 @@
 /** What goes wrong around a job, for real: workers that die or hang, a Redis that restarts, a store that is away. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readdir, truncate } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -184,30 +184,6 @@ describe('a store that takes nothing for a while', () => {
     await stack.until(id, { state: 'succeeded', crashes: 0 });
     expect(await stack.keptLog(id)).toMatch(DONE);
   });
-});
-
-test.for([
-  ['manifest', (checkpoint: string) => `manifests/${checkpoint}.json`],
-  ['pack', (checkpoint: string) => `packs/${checkpoint}-`],
-] as const)('a checkpoint whose %s is damaged is passed over for the one before', async ([, keyOf]) => {
-  const one = await stack.worker('one');
-  const id = await stack.submitMemory(300, 30);
-  await stack.untilSteps(id, 3);
-  await sendRequest(stack.redis, { type: 'checkpoint', jobId: id });
-  await firstCheckpoint(id);
-  await stack.untilSteps(id, 3);
-  one.notify(DRAIN);
-  await one.ended;
-  const { checkpoint } = await stack.record(id);
-  const folder = join(stack.directory, 'store', storeKeys.checkpoints(id));
-  const files = await readdir(folder, { recursive: true });
-  const damaged = files.find((file) => file.startsWith(keyOf(checkpoint ?? '')));
-  await truncate(join(folder, damaged ?? 'no such file'), 100);
-  await stack.worker('two');
-  await stack.until(id, { state: 'succeeded' });
-  expect(await stack.keptLog(id)).toMatch(DONE);
-  expect((await stack.events(id)).find(({ type }) => type === 'passedOver')).toMatchObject({ checkpoint });
-  expect((await stack.runs(id))[1]?.thawedFrom).toBe('00000001-000001');
 });
 
 describe('a CPU that does not cover the checkpoint', () => {

@@ -36,7 +36,7 @@ import { defaultToolbox } from '../../test/support/toolbox.ts';
 import { type RunningWorker, startWorker, type WorkerOptions } from '../index.ts';
 
 export type StackOptions = Partial<
-  Pick<WorkerOptions, 'slots' | 'pools' | 'lockDurationMs' | 'stopMarginMs' | 'store'>
+  Pick<WorkerOptions, 'slots' | 'pools' | 'lockDurationMs' | 'stopMarginMs' | 'store' | 'encryptionKeys'>
 > & {
   runtime?: (runtime: Runtime) => Runtime;
 };
@@ -111,6 +111,7 @@ export class Stack implements AsyncDisposable {
       redis: await this.#connect(),
       store: options.store ?? this.store,
       storeUrl: this.storeUrl,
+      encryptionKeys: options.encryptionKeys ?? [],
       runtime: options.runtime?.(runtime) ?? runtime,
       pools: options.pools ?? ['default'],
       slots: options.slots ?? 1,
