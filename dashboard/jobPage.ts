@@ -21,7 +21,7 @@ export function jobPage(job: JobDetails, role: Role, storeUrl: string): string {
 <div><h1><span class="name">${name}</span> ${badge(record.state)}</h1><p class="id">${id}</p></div>
 ${role === 'operator' && actions(id, record)}</section>
 <section class="figures" id="figures" data-live>${figures(job)}</section>
-${record.problem && html`<section class="card" id="problem" data-live><h2>Could not begin</h2><p>${record.problem}</p></section>`}
+${record.problem && html`<section class="card" id="problem" data-live><h2>Problem</h2><p>${record.problem}</p></section>`}
 ${record.progress && html`<section class="card" id="progress" data-live>${progressBar(record.progress)}</section>`}
 <section class="card" id="runs" data-live><h2>Runs</h2>${runs(job)}</section>
 <div class="columns">

@@ -105,6 +105,11 @@ export interface Run extends AsyncDisposable {
    * earlier checkpoints still stand.
    */
   freeze(options: FreezeOptions): Promise<Frozen>;
+  /**
+   * Looks whether the program holds what cannot be frozen, without stopping it. Rejects with `FreezerError` `cannotFreeze` that names it
+   * and says what to do. What cannot be seen from outside is found by a freeze only.
+   */
+  preflight(): Promise<void>;
   /** SIGKILLs the program and everything in its container; resolves when it is gone. */
   kill(): Promise<void>;
   /** Sends a signal (a number) to the program, for a polite end. */

@@ -69,7 +69,10 @@ export const JobRecord = z.object({
   ranMs: count,
   lostMs: count,
   progress: json(Progress).nullable().default(null),
-  /** Why the worker that had it last could not begin it, one sentence; null once it has begun. */
+  /**
+   * Why the worker that had it last could not begin it, or why its program cannot be frozen, and what to do; null once it has begun, and
+   * once a checkpoint has been committed.
+   */
   problem: z.string().nullable().default(null),
   cancelRequestedAt: timestamp,
   checkpointRequestedAt: timestamp,

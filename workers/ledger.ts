@@ -4,6 +4,7 @@
  *
  * Every write is repeated until Redis takes it, and rejects with `lost` when the job is not ours any more.
  */
+import type { FreezerError } from '../freezer/errors.ts';
 import type { CheckpointSummary, Frozen, Run } from '../freezer/runtime.ts';
 import {
   isFinal,
@@ -167,14 +168,20 @@ export class Ledger {
   async checkpointed(frozen: Frozen): Promise<void> {
     this.#count(frozen);
     await this.#write(
-      { ...RUNNING, ...this.#checkpointFields() },
+      { ...RUNNING, ...this.#checkpointFields(), problem: null },
       this.#entry(this.#frozenEvent('checkpointed', frozen)),
     );
   }
 
-  async freezeFailed(error: { code: string; message: string }): Promise<void> {
-    const event = { type: 'freezeFailed', worker: this.#worker, code: error.code, message: error.message };
-    await this.#write(RUNNING, { event });
+  /** The program runs on. What is in the way is its problem until a checkpoint has been committed. */
+  async freezeFailed({ code, message, remedy }: FreezerError): Promise<void> {
+    const event = { type: 'freezeFailed', worker: this.#worker, code, message };
+    await this.#write({ ...RUNNING, problem: `${message} ${remedy}` }, { event });
+  }
+
+  /** The same, seen before it was tried. */
+  async cannotFreeze({ message, remedy }: FreezerError): Promise<void> {
+    await this.#write({ problem: `${message} ${remedy}` });
   }
 
   /** A checkpoint was committed, and the job goes back to the queue. */
@@ -184,6 +191,7 @@ export class Ledger {
     const change = {
       ...RELEASED,
       ...this.#checkpointFields(),
+      problem: null,
       state: 'frozen',
       frozenSince: Date.now(),
       ranMs: this.ranMs,
@@ -215,7 +223,8 @@ export class Ledger {
     this.#close('failed', 0);
     const failures = this.#before.failures + 1;
     const forgotten = { checkpoint: null, checkpointAt: null, cpuFeatures: null };
-    const change = { ...RELEASED, ...forgotten, state: 'queued', failures, afresh: '1', ranMs: this.ranMs };
+    const counts = { failures, ranMs: this.ranMs };
+    const change = { ...RELEASED, ...forgotten, ...counts, problem: null, state: 'queued', afresh: '1' };
     await this.#write(change as RecordChange, this.#entry({ type: 'attemptFailed', message, failures }));
   }
 
@@ -225,6 +234,7 @@ export class Ledger {
     const finishedAt = Date.parse(result.finishedAt);
     const change = {
       ...RELEASED,
+      problem: null,
       state: result.outcome,
       finishedAt,
       ranMs: this.ranMs,

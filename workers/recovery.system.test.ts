@@ -2,10 +2,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir } from 'node:fs/promises';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { Runtime } from '../freezer/index.ts';
+import type { Run, Runtime } from '../freezer/index.ts';
 import { type JobResult, sendRequest, storeKeys } from '../jobs/index.ts';
 import { defaultToolbox } from '../test/support/toolbox.ts';
 import { Stack } from './testing/stack.ts';
@@ -216,6 +217,29 @@ describe('a CPU that does not cover the checkpoint', () => {
     await stack.until(id, { state: 'succeeded' });
     expect((await stack.runs(id))[1]).toMatchObject({ worker: 'two', thawedFrom: null });
   });
+});
+
+test('a job that cannot be frozen says so before it has to be, until it can', async () => {
+  let run: Run | undefined;
+  const runtime = (real: Runtime): Runtime => ({
+    ...real,
+    start: async (options) => {
+      run = await real.start(options);
+      return run;
+    },
+  });
+  await stack.worker('one', { runtime });
+  const id = await stack.submitProgram('undumpable', ['60']);
+  const { problem } = await stack.until(id, { problem: expect.stringContaining('secret memory'), state: 'running' });
+  expect(problem).toMatch(/^The job cannot be frozen: undumpable \(process \d+\) has secret memory .*\. \S.*\.$/);
+  expect(await stack.eventTypes(id)).toEqual(['submitted', 'started']);
+  await sendRequest(stack.redis, { type: 'checkpoint', jobId: id });
+  await expect.poll(() => stack.eventTypes(id), { timeout: 30_000 }).toContain('freezeFailed');
+  await stack.until(id, { problem, state: 'running' });
+  run?.signal(constants.signals.SIGUSR1);
+  await expect.poll(() => stack.log(id), { timeout: 30_000 }).toContain('let go');
+  await sendRequest(stack.redis, { type: 'checkpoint', jobId: id });
+  await stack.until(id, { problem: null, checkpoint: expect.any(String), state: 'running' });
 });
 
 test('a job that cannot be frozen runs on, and at the deadline starts again elsewhere', async () => {

@@ -15,6 +15,7 @@ import type { JobData, JobResult } from '../jobs/index.ts';
 import { StoreError } from '../store/store.ts';
 import { cancelledResult, crashBudgetMessage } from './claim.ts';
 import { checkpointPlace } from './context.ts';
+import { EarlyWarning } from './earlyWarning.ts';
 import { inTurn } from './inTurn.ts';
 import { keepLogs, keepOutputs } from './keep.ts';
 import type { InsistOptions } from './lease.ts';
@@ -48,6 +49,7 @@ class Watch implements Disposable {
   readonly #run: Run;
   readonly #shipper: LogShipper;
   readonly #retention: Retention;
+  readonly #earlyWarning: EarlyWarning;
   #freezeFailures = 0;
   #isFreezing = false;
   #checkpointTimer: NodeJS.Timeout | undefined;
@@ -62,6 +64,7 @@ class Watch implements Disposable {
     );
     this.#retention = new Retention({ context, queued, keep: data.spec.checkpoint.keep, signal: lease.signal });
     this.#retention.began(order.thawedFrom);
+    this.#earlyWarning = new EarlyWarning(order, run);
     void run.ended.then((end) => wishes.set({ end }));
     this.#scheduleCheckpoint();
     this.#scheduleTimeout();
@@ -71,6 +74,7 @@ class Watch implements Disposable {
     clearTimeout(this.#checkpointTimer);
     clearTimeout(this.#timeoutTimer);
     this.#retention[Symbol.dispose]();
+    this.#earlyWarning[Symbol.dispose]();
   }
 
   async untilOver(): Promise<void> {
@@ -222,6 +226,7 @@ class Watch implements Disposable {
     try {
       return await inTurn(context.freezes, AbortSignal.any([signal, wishes.ended]), async () => {
         this.#isFreezing = true;
+        this.#earlyWarning[Symbol.dispose]();
         const beganAt = performance.now();
         const frozen = await this.#run.freeze({ place, epoch: queued.epoch, afterwards, signal, onProgress });
         const { memoryBytes, fileBytes } = frozen.checkpoint;

@@ -116,12 +116,10 @@ export class ContainerRun implements Run {
   }
 
   async #freeze(options: FreezeOptions): Promise<Frozen> {
-    const { agent, obstacle } = this.#container;
-    if (obstacle)
-      throw new FreezerError('cannotFreeze', `The job cannot be frozen: it has ${obstacle.what}.`, obstacle.remedy);
+    const { agent } = this.#container;
     // A dump of memory that is not all there would have holes, and CRIU would not say so.
     await this.#filling?.wait(options);
-    await agent.request('preflight', {});
+    await this.preflight();
     await using engine = takeEngine(options.place.storeUrl, options);
     try {
       const id = checkpointId(options.epoch, ++this.#freezes);
@@ -137,6 +135,13 @@ export class ContainerRun implements Run {
       await agent.request('resume', {}).catch(() => undefined);
       throw engine.explain(error);
     }
+  }
+
+  async preflight(): Promise<void> {
+    const { agent, obstacle } = this.#container;
+    if (obstacle)
+      throw new FreezerError('cannotFreeze', `The job cannot be frozen: it has ${obstacle.what}.`, obstacle.remedy);
+    await agent.request('preflight', {});
   }
 
   async #dumpAndCommit(engine: Engine, options: FreezeOptions): Promise<Frozen> {
