@@ -52,6 +52,15 @@ test('a Redis that drops keys fails', async () => {
   }
 });
 
+test('a place for images on a disk, and keys beside which any checkpoint is thawed, are warned of', async () => {
+  const warned = async (env: Record<string, string>) =>
+    (await doctor(env)).findings.filter(({ status }) => status === 'warn').map(({ check }) => check);
+  const usual = await warned({});
+  expect(usual).not.toContain('images');
+  const bad = { FLOE_IMAGES_DIR: join(folder, 'images'), FLOE_ENCRYPTION_KEY: `${'ab'.repeat(32)},plain` };
+  expect(await warned(bad)).toEqual([...usual, 'images', 'encryption']);
+});
+
 test('what is not there is named, and hides nothing else', async () => {
   const env = {
     FLOE_STORE: 's3://bucket?endpoint=http://127.0.0.1:9',

@@ -12,7 +12,12 @@ const OLDEST_REDIS = [6, 2] as const;
 /** Never rejects: what cannot be reached is a finding. */
 export async function examine(config: Config): Promise<readonly Finding[]> {
   const { stateDir: stateDirectory, toolbox: toolboxDirectory } = config;
-  const machine = await examineMachine({ names: config.worker.runtimes, stateDirectory, toolboxDirectory });
+  const machine = await examineMachine({
+    names: config.worker.runtimes,
+    ...{ stateDirectory, toolboxDirectory },
+    imagesDirectory: config.worker.imagesDir ?? undefined,
+    encryptionKeys: config.encryption.key,
+  });
   return [...machine, ...(await examineStore(config.store)), ...(await examineRedis(config))];
 }
 

@@ -2,10 +2,11 @@
 import { readFile, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { ownPlace } from '../process/controllers.ts';
+import { openImagesPlace } from '../run/imagesPlace.ts';
 import { bad, type MachineFinding, ok } from './finding.ts';
 
 const GIB = 2 ** 30;
-/** A job's files and, while it is thawed, its images are in the state folder. */
+/** The files of jobs are in the state folder. */
 const ROOM = { fail: GIB, warn: 10 * GIB };
 /** Docker's default of 64 MiB is short for programs that share memory. */
 const SHARED_MEMORY_BYTES = 128 * 2 ** 20;
@@ -63,8 +64,7 @@ export async function checkControlGroups(): Promise<MachineFinding> {
 export async function checkRoom(stateDirectory: string): Promise<MachineFinding[]> {
   const free = await freeBytes(stateDirectory);
   const shared = await freeBytes('/dev/shm');
-  const remedy =
-    'Make room, or move it with FLOE_STATE_DIR: it holds the files of jobs and, while they thaw, their memory.';
+  const remedy = 'Make room, or move it with FLOE_STATE_DIR: it holds the files of jobs.';
   const found = `${inGib(free)} free in ${stateDirectory}`;
   const status = free < ROOM.fail ? 'fail' : 'warn';
   return [
@@ -73,6 +73,16 @@ export async function checkRoom(stateDirectory: string): Promise<MachineFinding[
       ? bad('warn', 'shared memory', `${inGib(shared)} free in /dev/shm`, 'Give it more: --shm-size for a container.')
       : ok('shared memory', `${inGib(shared)} free in /dev/shm`),
   ];
+}
+
+/** Where the memory of jobs is while they are thawed: `asked` for, or as the freezer chooses. */
+export async function checkImagesPlace(asked: string | undefined, stateDirectory: string): Promise<MachineFinding> {
+  const check = 'images';
+  const { directory, isMemory } = await openImagesPlace(asked, stateDirectory);
+  const place = `in ${dirname(directory)}`;
+  if (isMemory) return ok(check, `${inGib(await freeBytes(directory))} free ${place}, in memory`);
+  const remedy = 'Name a folder on a tmpfs in FLOE_IMAGES_DIR, or give /dev/shm more room: --shm-size for a container.';
+  return bad('warn', check, `${place}, on a disk: the memory of jobs is written to it while they are thawed`, remedy);
 }
 
 /** Of the folder, or of the nearest one above that is there. */

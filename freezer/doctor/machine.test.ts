@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { judgeCapabilities } from './capabilities.ts';
+import { checkEncryption } from './encryption.ts';
 import { orFailure } from './finding.ts';
 import { parseKernelConfig } from './kernel.ts';
 
@@ -17,6 +18,18 @@ test('capabilities that are missing are named', () => {
     'warn no CAP_SYS_RESOURCE',
   ]);
   expect(judgeCapabilities('0').filter(({ status }) => status === 'fail')).toHaveLength(15);
+});
+
+test('encryption: no key, a key, and a key beside which checkpoints without one are read; a key is not shown', async () => {
+  const key = 'ab'.repeat(32);
+  expect(checkEncryption([])).toMatchObject({ status: 'ok', found: expect.stringContaining('not encrypted') });
+  expect(checkEncryption([key])).toMatchObject({ status: 'ok', found: expect.not.stringContaining(key) });
+  expect(checkEncryption([key, 'kms:alias/floe'])).toMatchObject({
+    status: 'ok',
+    found: expect.stringContaining('1 more'),
+  });
+  expect(checkEncryption([key, 'plain']).status).toBe('warn');
+  expect(await orFailure('encryption', async () => checkEncryption(['short']))).toMatchObject([{ status: 'fail' }]);
 });
 
 test('a check that throws is a finding', async () => {

@@ -1,14 +1,20 @@
 /** All that this machine needs to run jobs and to freeze them. */
 import { checkCapabilities } from './capabilities.ts';
+import { checkEncryption } from './encryption.ts';
 import { type MachineFinding, orFailure } from './finding.ts';
-import { checkConfinement, checkControlGroups, checkRoom } from './host.ts';
+import { checkConfinement, checkControlGroups, checkImagesPlace, checkRoom } from './host.ts';
 import { checkKernel } from './kernel.ts';
 import { checkRuntimes, type RuntimesToCheck } from './runtimes.ts';
 import { checkCriuOnKernel, checkCriuVersion, checkToolbox } from './toolbox.ts';
 
+export interface MachineToExamine extends RuntimesToCheck {
+  /** Master keys of checkpoints, as in a `CheckpointPlace`. */
+  readonly encryptionKeys: readonly string[];
+}
+
 /** Never rejects: what cannot be looked at is a finding. */
-export async function examineMachine(options: RuntimesToCheck): Promise<readonly MachineFinding[]> {
-  const { stateDirectory, toolboxDirectory } = options;
+export async function examineMachine(options: MachineToExamine): Promise<readonly MachineFinding[]> {
+  const { stateDirectory, toolboxDirectory, imagesDirectory, encryptionKeys } = options;
   const findings = [
     await orFailure('kernel', checkKernel),
     await orFailure('capabilities', checkCapabilities),
@@ -19,6 +25,8 @@ export async function examineMachine(options: RuntimesToCheck): Promise<readonly
     await orFailure('criu check', () => checkCriuOnKernel(toolboxDirectory)),
     await orFailure('runtimes', () => checkRuntimes(options)),
     await orFailure('room', () => checkRoom(stateDirectory)),
+    await orFailure('images', () => checkImagesPlace(imagesDirectory, stateDirectory)),
+    await orFailure('encryption', async () => checkEncryption(encryptionKeys)),
   ];
   return findings.flat();
 }

@@ -10,6 +10,8 @@ export interface RuntimesToCheck {
   readonly names: readonly RuntimeName[] | 'auto';
   readonly stateDirectory: string;
   readonly toolboxDirectory: string;
+  /** Of `openRuntimes`. */
+  readonly imagesDirectory?: string | undefined;
 }
 
 /** With `auto` the absence of one is no failure as long as another is there, and nothing is missed without Podman beside Docker. */
@@ -30,8 +32,9 @@ export async function checkRuntimes(options: RuntimesToCheck): Promise<MachineFi
 /** Null when it works. Not in the folder of a worker: what is left in there would be removed. */
 async function tryRuntime(name: RuntimeName, options: RuntimesToCheck): Promise<FreezerError | null> {
   const stateDirectory = join(options.stateDirectory, 'doctor', String(process.pid));
+  const { toolboxDirectory, imagesDirectory } = options;
   try {
-    await openRuntimes({ names: [name], stateDirectory, toolboxDirectory: options.toolboxDirectory }).check();
+    await openRuntimes({ names: [name], stateDirectory, toolboxDirectory, imagesDirectory }).check();
     return null;
   } catch (error) {
     if (error instanceof FreezerError) return error;
