@@ -242,6 +242,34 @@ describe('checkpoints that cannot be thawed', () => {
     expect((await freezer(['start', '--afresh', 'echo', 'anew'])).stdout).toBe('anew\n');
   });
 
+  test('verify tells them from those that can, and what they have lost', async () => {
+    expect(await freezer(['verify'])).toMatchObject({
+      exitCode: 122,
+      stderr: expect.stringContaining('no checkpoint'),
+    });
+    const env = { FREEZER_ENCRYPTION_KEY: 'ab'.repeat(32) };
+    const first = new Start(counting(200), env);
+    await freezeAt(first, 5);
+    expect(await freezer(['verify'], env)).toMatchObject({
+      exitCode: 0,
+      stdout: expect.stringMatching(/^00000001-000001 is whole: \d+ chunks in \d+ packs, .*\.\n$/),
+    });
+    expect(await freezer(['verify'])).toMatchObject({ exitCode: 126, stdout: '' });
+    await freezeAt(new Start([], env), 5);
+    const [pack] = await readdir(join(directory, 'store/checkpoints/packs'));
+    await rm(join(directory, 'store/checkpoints/packs', pack ?? 'none'));
+    const { exitCode, stdout } = await freezer(['verify', '--all', '--json'], env);
+    expect(exitCode).toBe(125);
+    // The second goes on from the first and shares its packs.
+    expect(JSON.parse(stdout)).toMatchObject(
+      ['00000002-000001', '00000001-000001'].map((id) => ({
+        id,
+        damages: [`packs/${pack} is missing.`],
+        hits: expect.arrayContaining([expect.stringMatching(/^memory of process \d+$/)]),
+      })),
+    );
+  });
+
   test('a dump of the docker-freezer of 2016 is not taken for nothing', async () => {
     await mkdir(join(directory, 'store'));
     await writeFile(join(directory, 'store/frozen'), '');

@@ -8,6 +8,7 @@ import { EXIT_CODES_HELP } from './cli/exitCodes.ts';
 import { addList } from './cli/list.ts';
 import { addRequests } from './cli/requests.ts';
 import { addStart } from './cli/start.ts';
+import { addVerify } from './cli/verify.ts';
 
 function createProgram(): Command {
   const program = new Command('freezer')
@@ -17,7 +18,7 @@ function createProgram(): Command {
     .exitOverride()
     .configureOutput({ outputError: () => undefined }) // errors are reported at the edge
     .addHelpText('after', `\nEvery command has examples: freezer COMMAND --help\n${EXIT_CODES_HELP}`);
-  for (const add of [addStart, addRequests, addList]) add(program);
+  for (const add of [addStart, addRequests, addList, addVerify]) add(program);
   return program;
 }
 
