@@ -93,20 +93,20 @@ class ContainerRuntime implements Runtime {
     const site = await this.#ready();
     return this.#inFolder(thaw, async (folder, name) => {
       await using ending = new AsyncDisposableStack();
-      const thawing = ending.use(await Thawing.fetch(folder, thaw, this.#options.toolboxDirectory));
-      const { fetched } = thawing;
-      const image = await resolveImage(this.#engine, fetched.image ?? imageOf(thaw.program), thaw.signal);
+      const thawing = ending.use(await Thawing.begin(folder, thaw, this.#options.toolboxDirectory));
+      const { found } = thawing;
+      const image = await resolveImage(this.#engine, found.image ?? imageOf(thaw.program), thaw.signal);
       const volumes = thawedVolumes(folder, volumePlaces(thaw.program, image));
       const { container, programEnd, renewLease } = await this.#launch(site, thaw, image, { name, folder, volumes });
       const run = await orKill(container, thaw.signal, async () => {
         thaw.attachLease(renewLease);
-        thaw.onProgress?.({ step: 'restoring', doneBytes: 0, totalBytes: null });
         await container.agent.request('isolateNetwork', {});
         await resolveUser(container.agent, thaw.program, image, site.permissions);
+        await thawing.fetched();
         await container.agent.request('applyLayer', {});
         const filling = await thawing.restore(container);
         await emptyFolder(folder.images);
-        const beginning = { logStart: fetched.logSizes, thawedFrom: thaw.checkpointId, filling };
+        const beginning = { logStart: found.logSizes, thawedFrom: thaw.checkpointId, filling };
         return new ContainerRun(container, programEnd, beginning);
       });
       ending.move();

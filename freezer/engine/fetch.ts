@@ -21,69 +21,77 @@ import { encodePagemap, pagemapName, pagesName } from '../criu/pagemap.ts';
 import { headerLayout } from '../criu/pageServer.ts';
 import { KeyRing } from '../encryption/keyRing.ts';
 import { FreezerError } from '../errors.ts';
-import type { CheckpointPlace, StepProgress, ThawMode } from '../runtime.ts';
+import type { StepProgress, ThawMode } from '../runtime.ts';
 import { ChunkCache } from './chunkCache.ts';
 import { fillLazily } from './lazyFill.ts';
 import { PageSource } from './pageSource.ts';
-import type { Fetched, FetchFolders, FillOrder } from './protocol.ts';
+import type { FillOrder, Found, ThawOrder } from './protocol.ts';
 import { isLazyThaw } from './thawMode.ts';
 
 export class Fetch implements AsyncDisposable {
   readonly #store: Store;
   readonly #reader: CheckpointReader;
-  readonly #digestSeed: bigint;
+  readonly #order: ThawOrder;
   readonly #report: (progress: StepProgress) => void;
+  /** Of what is to be there before the start. */
+  readonly #index: Index;
   /** What is left out of the images. */
-  #lazy: readonly LazyMemory[] = [];
+  readonly #lazy: readonly LazyMemory[];
+  readonly #digestSeed: bigint;
   #digests: DigestFiller | undefined;
 
   private constructor(
-    store: Store,
-    reader: CheckpointReader,
-    digestSeed: bigint,
+    { store, reader, digestSeed }: { store: Store; reader: CheckpointReader; digestSeed: bigint },
+    { index, lazy }: { index: Index; lazy: readonly LazyMemory[] },
+    order: ThawOrder,
     report: (progress: StepProgress) => void,
   ) {
     this.#store = store;
     this.#reader = reader;
     this.#digestSeed = digestSeed;
+    this.#index = index;
+    this.#lazy = lazy;
+    this.#order = order;
     this.#report = report;
   }
 
-  /** The compressors stay the caller's. */
+  /** Makes the checkpoint's files, too, without their content. The compressors stay the caller's. */
   static async open(
-    place: CheckpointPlace,
-    id: string,
+    order: ThawOrder,
     compressors: Compressors,
     report: (progress: StepProgress) => void,
   ): Promise<Fetch> {
+    const { place, checkpointId } = order;
     const store = await openStore(place.storeUrl).catch((error: unknown) => {
       throw storeFailed(error);
     });
     const keyRing = KeyRing.of(place.encryptionKeys);
     const digestSeed = newDigestSeed();
-    const reader = await CheckpointReader.open({ store, prefix: place.prefix, keyRing }, id, compressors, digestSeed);
-    return new Fetch(store, reader, digestSeed, report);
+    const source = { store, prefix: place.prefix, keyRing };
+    const reader = await CheckpointReader.open(source, checkpointId, compressors, digestSeed);
+    await checkMachine(reader.manifest);
+    const fetch = new Fetch({ store, reader, digestSeed }, await choose(reader, order.mode), order, report);
+    await fetch.#checked(() => makeFiles(order.filesDirectory, reader.index.files));
+    return fetch;
   }
 
-  /** What it leaves out for a lazy thaw, `fill` brings afterwards. */
-  async into(
-    { imagesDirectory, filesDirectory, toolboxDirectory, digestsDirectory }: FetchFolders,
-    mode: ThawMode,
-  ): Promise<Fetched> {
-    const { manifest } = this.#reader;
-    await checkMachine(manifest);
-    const index = await this.#choose(mode);
-    await this.#checked(() => makeFiles(filesDirectory, index.files));
+  get found(): Found {
+    const { rootPid, logSizes, image } = this.#reader.manifest;
+    return { rootPid, logSizes, image, isLazy: this.#lazy.length > 0 };
+  }
+
+  /** Resolves when all is there that is to be before the start. What it leaves out for a lazy thaw, `fill` brings afterwards. */
+  async fetch(): Promise<void> {
+    const { imagesDirectory, filesDirectory, toolboxDirectory, digestsDirectory } = this.#order;
+    const { files } = this.#index;
     const destinations = [
-      ...(await makeImages(imagesDirectory, index)),
-      ...index.files.flatMap((entry) =>
+      ...(await makeImages(imagesDirectory, this.#index)),
+      ...files.flatMap((entry) =>
         entry.type === 'file' ? [{ ...entry, path: join(filesDirectory, entry.path) }] : [],
       ),
     ];
     await this.#fetch(destinations, digestsDirectory);
-    await this.#checked(() => finishFiles(filesDirectory, index.files, toolboxDirectory));
-    const { rootPid, logSizes, image } = manifest;
-    return { rootPid, logSizes, image, isLazy: this.#lazy.length > 0 };
+    await this.#checked(() => finishFiles(filesDirectory, files, toolboxDirectory));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -102,15 +110,6 @@ export class Fetch implements AsyncDisposable {
       onBrought: (doneBytes) => this.#report({ step: 'filling', doneBytes, totalBytes }),
     });
     this.#digests?.keep(this.#reader.manifest.id);
-  }
-
-  /** The index of what is to be fetched before the start. */
-  async #choose(mode: ThawMode): Promise<Index> {
-    const { manifest, index } = this.#reader;
-    const split = takeLazyMemory(manifest.id, index);
-    if (!(await isLazyThaw(mode, split.lazy, manifest.memoryBytes))) return index;
-    this.#lazy = split.lazy;
-    return split.index;
   }
 
   async #fetch(destinations: readonly Destination[], digestsDirectory: string): Promise<void> {
@@ -147,6 +146,15 @@ export class Fetch implements AsyncDisposable {
         : corrupt(this.#reader.manifest.id, `its files cannot be made: ${error}`);
     }
   }
+}
+
+/** What is to be fetched before the start, and what is not. */
+async function choose(
+  { manifest, index }: CheckpointReader,
+  mode: ThawMode,
+): Promise<{ index: Index; lazy: readonly LazyMemory[] }> {
+  const split = takeLazyMemory(manifest.id, index);
+  return (await isLazyThaw(mode, split.lazy, manifest.memoryBytes)) ? split : { index, lazy: [] };
 }
 
 async function checkMachine({ architecture, cpuFeatures, id }: Manifest): Promise<void> {

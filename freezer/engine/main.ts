@@ -20,6 +20,11 @@ function saving(): Save {
   return save;
 }
 
+function fetching(): Fetch {
+  if (!fetch) throw new Error('prepareThaw comes first');
+  return fetch;
+}
+
 /** At most one report in this time. */
 const REPORT_EVERY_MS = 250;
 let reportedAt = 0;
@@ -42,14 +47,12 @@ const methods: EngineMethods = {
   receivePages: ({ controlDirectory, criuVersion }) => saving().receivePages(controlDirectory, criuVersion),
   saveFiles: (folders) => saving().readFiles(folders),
   commit: (facts) => saving().commit(facts),
-  fetch: async ({ place, checkpointId, mode, ...folders }) => {
-    fetch = await Fetch.open(place, checkpointId, compressors, report);
-    return await fetch.into(folders, mode);
+  prepareThaw: async (order) => {
+    fetch = await Fetch.open(order, compressors, report);
+    return fetch.found;
   },
-  fill: async (order) => {
-    if (!fetch) throw new Error('fetch comes first');
-    await fetch.fill(order);
-  },
+  fetch: () => fetching().fetch(),
+  fill: (order) => fetching().fill(order),
 };
 
 const worker = new Peer<EngineEvents, EngineMethods>(channelTransport(process), methods, 'worker', 'lost');

@@ -15,8 +15,13 @@ export interface EngineMethods {
   saveFiles(of: FreezeFolders): Promise<void>;
   /** Waits until all is durable and writes the manifest. Until this resolves there is no checkpoint. */
   commit(facts: CommitFacts): Promise<CheckpointSummary>;
-  /** Verifies a checkpoint while writing its files and CRIU images into two empty folders; for a lazy thaw without most of the memory. */
-  fetch(of: { place: CheckpointPlace; checkpointId: string; mode: ThawMode } & FetchFolders): Promise<Fetched>;
+  /**
+   * Opens a checkpoint and makes its folders and files in the empty `filesDirectory`, still without content: a container can have them
+   * mounted from now on.
+   */
+  prepareThaw(order: ThawOrder): Promise<Found>;
+  /** Verifies all that is wanted before the start, while it fills the files and writes CRIU's images. */
+  fetch(of: Record<string, never>): Promise<void>;
   /**
    * Connects to the socket in the control folder and brings a program that is thawed lazily its memory. Resolves when it has all of
    * it. Where that cannot be (`corrupt` content, say), the container must end before this process does.
@@ -42,7 +47,10 @@ export interface FreezeFolders {
   readonly toolboxDirectory: string;
 }
 
-export interface FetchFolders extends FreezeFolders {
+export interface ThawOrder extends FreezeFolders {
+  readonly place: CheckpointPlace;
+  readonly checkpointId: string;
+  readonly mode: ThawMode;
   /** As in `FreezeOrder`. */
   readonly digestsDirectory: string;
 }
@@ -58,12 +66,12 @@ export interface CommitFacts {
   readonly cpuFeatures: readonly string[];
 }
 
-export interface Fetched {
+export interface Found {
   /** The digest of the image that it ran in. */
   readonly image: string | null;
   readonly rootPid: number;
   readonly logSizes: { readonly stdout: number; readonly stderr: number };
-  /** `fill` is to follow. */
+  /** Most of the memory is left out of the images: `fill` is to follow. */
   readonly isLazy: boolean;
 }
 

@@ -84,16 +84,16 @@ async function thawRun(options: ProcessRuntimeOptions, thaw: ThawOptions): Promi
   refuseWhatNeedsAnEngine(thaw.program);
   return inFolder(options, thaw, async (folder, group) => {
     await using ending = new AsyncDisposableStack();
-    const thawing = ending.use(await Thawing.fetch(folder, thaw, options.toolboxDirectory));
+    const thawing = ending.use(await Thawing.begin(folder, thaw, options.toolboxDirectory));
     const { container, programEnd } = await launch(options, folder, group);
     const run = await orKill(container, thaw.signal, async () => {
       thaw.attachLease((validForMs) => container.agent.notify('renewLease', { validForMs }));
-      thaw.onProgress?.({ step: 'restoring', doneBytes: 0, totalBytes: null });
+      await thawing.fetched();
       const filling = await thawing.restore(container).catch(async (error: unknown) => {
         throw outgrown(await group?.memoryExceeded(), error);
       });
       await emptyFolder(folder.images);
-      const beginning = { logStart: thawing.fetched.logSizes, thawedFrom: thaw.checkpointId, filling };
+      const beginning = { logStart: thawing.found.logSizes, thawedFrom: thaw.checkpointId, filling };
       return new ContainerRun(container, programEnd, beginning);
     });
     ending.move();

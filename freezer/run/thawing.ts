@@ -1,53 +1,69 @@
-/** A checkpoint on its way into a container: fetched by an engine, restored by the agent, and for a lazy thaw filled by both. */
+/**
+ * A checkpoint on its way into a container: fetched by an engine, restored by the agent, and for a lazy thaw filled by both.
+ * The container is launched while the content of its files is still on its way.
+ */
 import type { Engine } from '../engine/client.ts';
-import type { Fetched } from '../engine/protocol.ts';
+import type { Found } from '../engine/protocol.ts';
 import { keepSpareEngine, takeEngine } from '../engine/spare.ts';
 import type { StepProgress, ThawOptions } from '../runtime.ts';
 import type { Container } from './containerRun.ts';
 import { Filling } from './filling.ts';
 import type { RunFolder } from './folder.ts';
 
+type Listeners = Set<(progress: StepProgress) => void>;
+
 /** Disposing ends the engine; not to be done while a program waits for its memory. */
 export class Thawing implements AsyncDisposable {
-  readonly fetched: Fetched;
+  readonly found: Found;
   readonly #engine: Engine;
-  readonly #listeners: Set<(progress: StepProgress) => void>;
+  readonly #fetching: Promise<void>;
+  readonly #listeners: Listeners;
 
-  private constructor(fetched: Fetched, engine: Engine, listeners: Set<(progress: StepProgress) => void>) {
-    this.fetched = fetched;
+  private constructor(found: Found, engine: Engine, listeners: Listeners) {
+    this.found = found;
     this.#engine = engine;
     this.#listeners = listeners;
+    this.#fetching = this.#fetch();
+    this.#fetching.catch(() => undefined); // told by `fetched`
   }
 
-  /** Verifies a checkpoint while it fills the run's folder with the job's files and CRIU's images. */
-  static async fetch(folder: RunFolder, thaw: ThawOptions, toolboxDirectory: string): Promise<Thawing> {
-    const listeners = new Set(thaw.onProgress ? [thaw.onProgress] : []);
+  /** Resolves when the run's folder has all that is mounted, and goes on to fill that. */
+  static async begin(folder: RunFolder, thaw: ThawOptions, toolboxDirectory: string): Promise<Thawing> {
+    const listeners: Listeners = new Set(thaw.onProgress ? [thaw.onProgress] : []);
     const onProgress = (progress: StepProgress) => {
       for (const listener of listeners) listener(progress);
     };
     const engine = takeEngine(thaw.place.storeUrl, { onProgress, signal: thaw.signal });
     try {
       const { place, checkpointId, mode = 'auto' } = thaw;
-      const fetched = await engine.peer.request('fetch', {
+      const found = await engine.peer.request('prepareThaw', {
         ...{ place, checkpointId, mode, toolboxDirectory },
         imagesDirectory: folder.images,
         filesDirectory: folder.files,
         digestsDirectory: folder.digests,
       });
-      if (!fetched.isLazy) await engine[Symbol.asyncDispose]();
-      return new Thawing(fetched, engine, listeners);
+      return new Thawing(found, engine, listeners);
     } catch (error) {
       await engine[Symbol.asyncDispose]();
       throw engine.explain(error);
     }
   }
 
-  /** Resolves when the program runs; what is given then brings the rest of its memory, and has the engine. Null where there is no rest. */
+  /** Resolves when the job's files, and CRIU's images, are all there and verified. Rejects with `FreezerError` when they never are. */
+  async fetched(): Promise<void> {
+    await this.#fetching;
+    for (const listener of this.#listeners) listener({ step: 'restoring', doneBytes: 0, totalBytes: null });
+  }
+
+  /**
+   * After `fetched`. Resolves when the program runs; what is given then brings the rest of its memory, and has the engine. Null where
+   * there is no rest.
+   */
   async restore({ agent, folder, facts }: Container): Promise<Filling | null> {
-    const { rootPid, isLazy } = this.fetched;
+    const { rootPid, isLazy } = this.found;
     if (!isLazy) {
       await agent.request('restore', { rootPid, isLazy });
-      keepSpareEngine();
+      void keepSpareEngine();
       return null;
     }
     await agent.request('listenForPages', {});
@@ -58,11 +74,21 @@ export class Thawing implements AsyncDisposable {
     // When the engine gave up that is the cause, and CRIU's failure what followed from it.
     await Promise.race([restored, brought.then(() => restored)]);
     this.#engine.outlive();
-    keepSpareEngine();
+    void keepSpareEngine();
     return new Filling(Promise.all([brought, agent.request('filled', {})]), this.#engine, this.#listeners);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#engine[Symbol.asyncDispose]();
+  }
+
+  async #fetch(): Promise<void> {
+    try {
+      await this.#engine.peer.request('fetch', {});
+      if (!this.found.isLazy) await this[Symbol.asyncDispose]();
+    } catch (error) {
+      await this[Symbol.asyncDispose]();
+      throw this.#engine.explain(error);
+    }
   }
 }
