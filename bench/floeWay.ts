@@ -1,6 +1,6 @@
 /** Floe's side, through what its worker uses: the `process` runtime of the freezer's public API. */
 import { join } from 'node:path';
-import { openProcessRuntime, type Run, type Runtime, type ThawOptions } from '../freezer/index.ts';
+import { keepSpareEngine, openProcessRuntime, type Run, type Runtime, type ThawOptions } from '../freezer/index.ts';
 import { PAGE_BYTES } from './changes.ts';
 import { EngineWatch } from './engineWatch.ts';
 import { Filler, fillerCommand, putFiller } from './filler.ts';
@@ -58,6 +58,7 @@ async function measureFreeze(
   { place }: Ground,
   signal: AbortSignal,
 ): Promise<{ measures: Measures; checkpointId: string }> {
+  await keepSpareEngine(); // a worker has had it ready for long
   using watch = new EngineWatch();
   const [startedAt, started] = [Date.now(), performance.now()];
   const { checkpoint, frozenMs } = await run.freeze({ place, epoch: 1, afterwards: 'continue', signal });

@@ -75,7 +75,7 @@ export interface FreezeOptions {
   readonly epoch: number;
   /** `stop`: the program is killed once the checkpoint is committed. `continue`: it goes on as soon as it has been read. */
   readonly afterwards: 'stop' | 'continue';
-  /** Most of the job's content that waits in this machine's memory to be compressed. More shortens the standstill. Default 128 MiB. */
+  /** Most of the job's content that waits in this machine's memory to be compressed. More shortens the standstill. Default 64 MiB. */
   readonly bufferBytes?: number | undefined;
   /** Aborting before the commit lets the program run on, and leaves no checkpoint. */
   readonly signal?: AbortSignal;

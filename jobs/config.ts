@@ -68,6 +68,12 @@ const WorkerOptions = z.strictObject({
     'Folder for what CRIU reads and writes: on a tmpfs, so that no memory of a job touches a disk.',
     '/dev/shm/floe where that can be used, else <stateDir>',
   ),
+  bufferBytes: option(
+    integer(16 * 2 ** 20),
+    'FLOE_BUFFER_BYTES',
+    "Most of a job's memory that waits in the worker's to be compressed, bytes. More lets a job go on sooner while a checkpoint is sent.",
+    '67108864',
+  ),
   slots: option(integer(1, 1000), 'FLOE_SLOTS', 'Jobs that it runs at once.', 'number of cores'),
   lockDurationMs: option(
     integer(1000, LONGEST_MS),
@@ -222,6 +228,7 @@ function withDefaults(options: Options, env: NodeJS.ProcessEnv): Config {
       slots: worker.slots ?? availableParallelism(),
       lockDurationMs: worker.lockDurationMs ?? 30_000,
       stopMarginMs: worker.stopMarginMs ?? 5000,
+      bufferBytes: worker.bufferBytes ?? 64 * 2 ** 20,
       noticeSource: worker.noticeSource ?? 'auto',
       noticePollMs: worker.noticePollMs ?? 2000,
       graceMs: worker.graceMs ?? 110_000,

@@ -23,6 +23,8 @@ export interface WorkerContext {
   /** Freezes share the machine's cores and network: only so many at once. */
   readonly freezes: LimitFunction;
   readonly freezeRate: FreezeRate;
+  /** As in `FreezeOptions`. */
+  readonly bufferBytes: number | undefined;
   readonly logger: Logger;
 }
 

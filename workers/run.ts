@@ -48,6 +48,7 @@ async function start(
       ...parts,
       storeUrl: config.store,
       encryptionKeys: config.encryption.key,
+      bufferBytes: config.worker.bufferBytes,
       ...{ name, runtime, pools, slots, lockDurationMs, stopMarginMs, noticeSources },
     });
     started.resolve(worker);

@@ -228,7 +228,9 @@ class Watch implements Disposable {
         this.#isFreezing = true;
         this.#earlyWarning[Symbol.dispose]();
         const beganAt = performance.now();
-        const frozen = await this.#run.freeze({ place, epoch: queued.epoch, afterwards, signal, onProgress });
+        const { bufferBytes } = context;
+        const order = { place, epoch: queued.epoch, afterwards, signal, onProgress, bufferBytes };
+        const frozen = await this.#run.freeze(order);
         const { memoryBytes, fileBytes } = frozen.checkpoint;
         context.freezeRate.measure(memoryBytes + fileBytes, performance.now() - beganAt);
         return frozen;

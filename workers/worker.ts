@@ -36,6 +36,8 @@ export interface WorkerOptions {
   readonly storeUrl: string;
   /** Master keys of checkpoints, as in a `CheckpointPlace`. Default none. */
   readonly encryptionKeys?: readonly string[];
+  /** As in `FreezeOptions`. */
+  readonly bufferBytes?: number;
   readonly runtime: Runtime;
   /** Pools whose jobs it takes, in that order. */
   readonly pools: readonly string[];
@@ -63,7 +65,7 @@ export interface RunningWorker extends AsyncDisposable {
 /** Throws `FreezerError` `cannotRun` when this machine cannot freeze. */
 export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
   const machine = await options.runtime.check();
-  keepSpareEngine();
+  void keepSpareEngine();
   const daemon = new Daemon(options, machine);
   await daemon.start();
   return daemon;
@@ -96,6 +98,7 @@ class Daemon implements RunningWorker {
       store,
       storeUrl,
       encryptionKeys: options.encryptionKeys ?? [],
+      bufferBytes: options.bufferBytes,
       runtime,
       logger,
       cpuFeatures: machine.cpuFeatures,

@@ -20,7 +20,7 @@ import { Slabs } from './slabs.ts';
 /** Content in one message to a thread: large enough to make messages cheap, small enough to share work evenly. */
 const BATCH = { sizeBytes: 2 * 2 ** 20, contents: 512 };
 /** Most content that waits to be examined or compressed, by default. */
-const BUFFER_BYTES = 128 * 2 ** 20;
+const BUFFER_BYTES = 64 * 2 ** 20;
 /** Most that waits in no slab: pages that were gathered from many. */
 const MOST_BESIDE_BYTES = 32 * 2 ** 20;
 

@@ -28,8 +28,8 @@ export class Compressors implements AsyncDisposable {
   readonly #running = new Map<Worker, Task>();
   #failure: FreezerError | undefined;
 
-  /** `count` defaults to the number of cores, at most 8. */
-  constructor(count = Math.min(8, availableParallelism())) {
+  /** `count` defaults to the number of cores, at most 4: CRIU hands pages over no faster than so many compress them. */
+  constructor(count = Math.min(4, availableParallelism())) {
     this.count = count;
     this.#threads = Array.from({ length: count }, () => this.#startThread());
     this.#idle = [...this.#threads];

@@ -8,12 +8,15 @@ let spare: Engine | null = null;
 /** Of the store that was used last: most likely it is the next one, too. */
 let lastStoreUrl: string | null = null;
 
-/** Starts one, unless there is one. */
-export function keepSpareEngine(): void {
-  if (spare && !spare.isGone) return;
+let isReady: Promise<void> = Promise.resolve();
+
+/** Starts one, unless there is one. Resolves when it is ready; nobody need wait for that, and it never rejects. */
+export function keepSpareEngine(): Promise<void> {
+  if (spare && !spare.isGone) return isReady;
   spare = new Engine();
-  // It is ready the sooner for it. What fails here fails again, and is told, when it is wanted.
-  spare.peer.request('warmUp', { storeUrl: lastStoreUrl }).catch(() => undefined);
+  // What fails here fails again, and is told, when it is wanted.
+  isReady = spare.peer.request('warmUp', { storeUrl: lastStoreUrl }).catch(() => undefined);
+  return isReady;
 }
 
 /** The spare one, or another where somebody else has taken that; `keepSpareEngine` makes another one. */
