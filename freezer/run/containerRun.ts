@@ -128,7 +128,7 @@ export class ContainerRun implements Run {
       const order = { place, checkpointId: id, baseId: this.#newest, digestsDirectory, bufferBytes };
       await engine.peer.request('prepareFreeze', order);
       const frozen = await this.#dumpAndCommit(engine, options);
-      if (options.afterwards === 'continue') keepSpareEngine();
+      if (options.afterwards === 'continue') void keepSpareEngine();
       return frozen;
     } catch (error) {
       // A container that is gone has nothing to resume, and `ended` tells.
