@@ -71,6 +71,17 @@ it('shows who runs it and what it is at', () => {
   expect(text).toMatch(/^progress +sending: 1\.0 GiB of 4\.0 GiB \(25 %\) at 300 MiB\/s, 9\.2 s left$/m);
 });
 
+it('shows which checkpoints a run passed over, and why', () => {
+  const passedOver = ['00000001-000002: The checkpoint is corrupt: packs/00000001-000002-0000 is missing.'];
+  const runs = [
+    { ...run, epoch: 4 },
+    { ...run, epoch: 5, thawedFrom: '00000001-000001', thawMs: 900, passedOver },
+  ];
+  const text = formatStatus(view({ runs }), NOW, 80);
+  expect(text).toContain(`\nrun 2 passed over ${passedOver[0]}\n`);
+  expect(text).not.toContain('run 1 passed over');
+});
+
 it('shows the image under the name that it was submitted with, and the one that every run has', () => {
   const spec = parseJobSpec({ image: 'python:3.14' });
   const image = `python@sha256:${'a'.repeat(64)}`;

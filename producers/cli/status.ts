@@ -115,7 +115,15 @@ function formatRuns(runs: readonly RunRecord[], now: number, width: number): str
     formatBytes(run.bytesSent),
     formatDuration(run.lostMs),
   ]);
-  return formatTable(heading, rows, width, 1);
+  return formatTable(heading, rows, width, 1) + describePassedOver(runs);
+}
+
+/** Below the table, in full: why a run did not begin from a newer checkpoint. */
+function describePassedOver(runs: readonly RunRecord[]): string {
+  const lines = runs.flatMap(({ passedOver }, at) =>
+    passedOver.map((why) => `run ${at + 1} passed over ${plain(why)}\n`),
+  );
+  return lines.length === 0 ? '' : `\n${lines.join('')}`;
 }
 
 function when(at: number, now: number): string {
