@@ -3,9 +3,9 @@
  * rules of what counts, so it stands above both; nothing imports it but the `floe` command, and that when asked.
  */
 
-export { type ListedCheckpoint, listJobCheckpoints } from './checkpoints.ts';
-export { collectGarbage, type Garbage } from './garbage.ts';
+export { listJobCheckpoints } from './checkpoints.ts';
+export { collectGarbage } from './garbage.ts';
 export { requireKnown } from './jobEnd.ts';
 export { removeCheckpoints, removeJob } from './remove.ts';
-export { type JobUsage, usageOf } from './usage.ts';
+export { usageOf } from './usage.ts';
 export { verifyJob } from './verify.ts';
