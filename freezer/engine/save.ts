@@ -5,8 +5,6 @@ import { lstat, open, readdir } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { arch, release } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
-import { zstdCompress } from 'node:zlib';
 import { openStore } from '../../store/index.ts';
 import type { Store } from '../../store/store.ts';
 import { controlFiles } from '../agent/protocol.ts';
@@ -15,6 +13,7 @@ import { BaseMemory, countPages } from '../checkpoint/baseMemory.ts';
 import { storeFailed, summarize } from '../checkpoint/catalogue.ts';
 import { ChunkWriter } from '../checkpoint/chunkWriter.ts';
 import type { Compressors } from '../checkpoint/compressors.ts';
+import { encodeIndex } from '../checkpoint/encodeIndex.ts';
 import { checkpointKeys, type FileEntry, FORMAT_VERSION, type Index, type Manifest } from '../checkpoint/format.ts';
 import { MemoryWriter } from '../checkpoint/memory.ts';
 import { indexContext, type OpenedCheckpoint, openCheckpoint } from '../checkpoint/openCheckpoint.ts';
@@ -206,7 +205,7 @@ export class Save implements AsyncDisposable {
   async #writeIndex(chunks: Index['chunks']): Promise<Manifest['index']> {
     const { checkpointId } = this.#order;
     const index: Index = { chunks, memory: this.#memory.objects(), images: this.#images, files: this.#files };
-    const compressed = await promisify(zstdCompress)(JSON.stringify(index));
+    const compressed = await encodeIndex(index);
     const { keys } = this.#keys;
     const bytes = keys ? seal(keys.encryption, compressed, indexContext(checkpointId)) : compressed;
     const key = checkpointKeys.index(checkpointId);
