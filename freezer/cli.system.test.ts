@@ -136,6 +136,20 @@ describe('a program that is frozen again and again', () => {
     expect(afresh).toMatchObject({ exitCode: 7, stdout: numbers(3) });
   });
 
+  test('is thawed lazily or eagerly, as `--thaw` says', async () => {
+    await freezeAt(new Start(counting(40)), 3);
+    const toolbox = join(directory, 'toolbox');
+    await execa('cp', ['--archive', defaultToolbox(), toolbox]);
+    await execa('cp', ['--force', '/bin/false', join(toolbox, 'bin/hold-faults')]);
+    const noLazyPages = { FLOE_TOOLBOX: toolbox };
+    const refused = await freezer(['start', '--thaw', 'lazy'], noLazyPages);
+    expect([refused.exitCode, refused.stdout]).toEqual([120, '']);
+    const eager = await freezer(['start', '--thaw', 'eager', '--keep'], noLazyPages);
+    const lazy = await freezer(['start', '--thaw', 'lazy', '--keep']);
+    expect([eager.exitCode, lazy.exitCode]).toEqual([7, 7]);
+    expect(lazy.stdout).toBe(eager.stdout);
+  });
+
   test('a death by signal is told as a shell does, and the exit code for a freeze can be another', async () => {
     const start = new Start(['--frozen-exit-code', '0', '--', 'sh', '-c', 'echo 1; sleep 5; kill -SEGV $$']);
     await start.untilLines(1);

@@ -14,7 +14,7 @@ import type { Store } from '../../store/store.ts';
 import { checkpointIds, requireManifest, summarize } from '../checkpoint/catalogue.ts';
 import { epochOf } from '../checkpoint/retention.ts';
 import { FreezerError, type FreezerErrorCode } from '../errors.ts';
-import type { CheckpointPlace, CheckpointSummary, Program, RenewLease, Run, Runtime } from '../runtime.ts';
+import type { CheckpointPlace, CheckpointSummary, Program, RenewLease, Run, Runtime, ThawMode } from '../runtime.ts';
 import { candidates, PREFIX } from './checkpoints.ts';
 import { type Claim, createClaim, newestClaim } from './claims.ts';
 import { CommandError } from './commandError.ts';
@@ -29,6 +29,7 @@ export interface Beginning {
   /** Folder that the workspace begins with a copy of; null for an empty workspace. */
   readonly workspace: string | null;
   readonly afresh: boolean;
+  readonly thaw: ThawMode;
   readonly attachLease: (renewLease: RenewLease) => void;
   readonly signal: AbortSignal;
   readonly onStep: (step: string) => void;
@@ -124,6 +125,7 @@ async function thaw(beginning: Beginning, claim: Claim, checkpointId: string): P
     ...commonOptions(beginning, claim),
     place: beginning.place,
     checkpointId,
+    mode: beginning.thaw,
     onProgress: (progress) => beginning.onStep(describeStep(progress)),
   });
 }

@@ -6,7 +6,7 @@ import { openStore, type Store } from '../../store/index.ts';
 import { keepSpareEngine } from '../engine/spare.ts';
 import { FreezerError } from '../errors.ts';
 import { openProcessRuntime } from '../process/runtime.ts';
-import type { ProgramEnd, RenewLease } from '../runtime.ts';
+import type { ProgramEnd, RenewLease, ThawMode } from '../runtime.ts';
 import { type Begun, begin, makeClaim } from './begin.ts';
 import { PREFIX, removeAll } from './checkpoints.ts';
 import { createClaim, forgetClaimsBefore } from './claims.ts';
@@ -29,11 +29,13 @@ interface StartFlags extends CommonFlags {
   readonly workspace?: string;
   readonly afresh?: boolean;
   readonly keep?: boolean;
+  readonly thaw: ThawMode;
   readonly frozenExitCode: number;
 }
 
 /** The container of a freezer that hangs ends itself after this time. One that is killed takes it along at once. */
 const LEASE_MS = 120_000;
+const THAW_MODES: readonly ThawMode[] = ['auto', 'eager', 'lazy'];
 /** The machine's folder that the workspace begins as where there is one: in an image, `COPY … /workspace`. */
 const USUAL_WORKSPACE = '/workspace';
 
@@ -54,6 +56,11 @@ export function addStart(program: Command): void {
     )
     .option('--afresh', 'start from the beginning, even where there are checkpoints')
     .option('--keep', 'keep the checkpoints when the program has ended: the next start goes back to the newest')
+    .addOption(
+      new Option('--thaw <mode>', 'lazy: before its memory is there; eager: with all of it; auto: by its size')
+        .choices(THAW_MODES)
+        .default('auto'),
+    )
     .addOption(
       new Option('--frozen-exit-code <code>', 'exit code when the program was frozen')
         .default(EXIT.frozen)
@@ -88,7 +95,7 @@ async function start(command: string[], flags: StartFlags): Promise<void> {
   using lease = new StandingLease();
   const workspace = flags.workspace ? resolve(flags.workspace) : existsSync(USUAL_WORKSPACE) ? USUAL_WORKSPACE : null;
   const begun = await begin({
-    ...{ store, place, runtime, workspace, afresh: flags.afresh ?? false },
+    ...{ store, place, runtime, workspace, afresh: flags.afresh ?? false, thaw: flags.thaw },
     program: { command, env: programEnvironment(process.env, flags.env), volumes: flags.volume },
     attachLease: lease.attach,
     signal: progress.signal,
