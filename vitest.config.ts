@@ -1,8 +1,9 @@
 import { defineConfig } from 'vitest/config';
 
 /**
- * Two layers. `unit` needs nothing but Node and is for daily use. `system` works on the real parts (CRIU, Redis, an S3
+ * Three layers. `unit` needs nothing but Node and is for daily use. `system` works on the real parts (CRIU, Redis, an S3
  * server, container engines, processes that get killed). They wait for those for much of their time, so two files run at once.
+ * `large` is what takes gigabytes and minutes; `npm test` leaves it out.
  */
 export default defineConfig({
   test: {
@@ -12,7 +13,7 @@ export default defineConfig({
           name: 'unit',
           sequence: { groupOrder: 0 },
           include: ['{bench,jobs,producers,dashboard,workers,upkeep,freezer,store,scripts,test}/**/*.test.ts'],
-          exclude: ['**/*.system.test.ts'],
+          exclude: ['**/*.{system,large}.test.ts'],
         },
       },
       {
@@ -25,6 +26,16 @@ export default defineConfig({
           maxWorkers: 2,
           testTimeout: 120_000,
           hookTimeout: 120_000,
+        },
+      },
+      {
+        test: {
+          name: 'large',
+          sequence: { groupOrder: 2 },
+          include: ['test/**/*.large.test.ts'],
+          fileParallelism: false,
+          testTimeout: 1_800_000,
+          hookTimeout: 600_000,
         },
       },
     ],

@@ -27,7 +27,8 @@ export class Stage implements AsyncDisposable {
   readonly directory: string;
   /** How runs are thawed. */
   mode: ThawMode = 'auto';
-  readonly place: CheckpointPlace;
+  /** Where checkpoints go. */
+  place: CheckpointPlace;
   readonly #open: OpenRuntime;
   /** What every program has, an image say. */
   readonly #common: Partial<Program>;
@@ -157,11 +158,11 @@ export function onStage(kind: Kind, { newMachines = false } = {}): () => Stage {
 export const output = (run: Run): Promise<string> => readFile(run.logs.stdout, 'utf8');
 
 /** Resolves when the log has at least this many lines, or the program has ended. */
-export async function untilLines(run: Run, count: number): Promise<void> {
+export async function untilLines(run: Run, count: number, withinMs = 60_000): Promise<void> {
   let hasEnded = false;
   void run.ended.then(() => (hasEnded = true));
   await expect
-    .poll(async () => hasEnded || (await output(run)).split('\n').length > count, { timeout: 60_000, interval: 20 })
+    .poll(async () => hasEnded || (await output(run)).split('\n').length > count, { timeout: withinMs, interval: 20 })
     .toBe(true);
 }
 
