@@ -262,6 +262,23 @@ describe('a sparse file', () => {
   });
 });
 
+test('a file whose size is beyond all numbers of the index cannot be frozen', async () => {
+  // ext4 ends at 16 TiB; a tmpfs takes what a job may have on XFS.
+  const source = await mkdtemp('/dev/shm/floe-files-');
+  try {
+    await writeFile(join(source, 'hole'), '');
+    await truncate(join(source, 'hole'), Number.MAX_SAFE_INTEGER);
+    expect((await save(source)).opened.index.files).toMatchObject([{ sizeBytes: Number.MAX_SAFE_INTEGER }]);
+    await execa('truncate', ['-s', '8P', join(source, 'hole')]);
+    await expect(save(source)).rejects.toMatchObject({
+      code: 'cannotFreeze',
+      message: expect.stringContaining('hole'),
+    });
+  } finally {
+    await removeFolder(source);
+  }
+});
+
 test('a name that is not UTF-8 cannot be frozen, and is not saved as another', async () => {
   const source = join(directory, 'source');
   await mkdir(source);

@@ -37,7 +37,7 @@ export interface SaveFilesOptions {
 /**
  * Adds everything below `root` to the writer, folders before their content. Nothing may change there meanwhile.
  * Sockets are left out: CRIU makes those that the job had bound again. Throws `FreezerError` `cannotFreeze` for names that are
- * not UTF-8 and for paths that are too long to be made again.
+ * not UTF-8, for paths that are too long to be made again, and for sizes beyond 8 PiB.
  */
 export async function saveFiles(
   root: string,
@@ -78,6 +78,8 @@ export async function saveFiles(
 
   async function saveContent(path: string, stats: BigIntStats) {
     const sizeBytes = Number(stats.size);
+    // The index has no such numbers: it could not be read again.
+    if (!Number.isSafeInteger(sizeBytes)) throw tooLarge(path);
     if (sizeBytes === 0) return { sizeBytes, pieces: [] };
     const file = openSame(path, stats);
     try {
@@ -112,6 +114,11 @@ function openSame(path: string, seen: BigIntStats): number {
   if (identityOf(fstatSync(file, { bigint: true })) === identityOf(seen)) return file;
   closeSync(file);
   throw new Error(`A file was replaced while it was saved: ${path}.`);
+}
+
+function tooLarge(path: string): FreezerError {
+  const what = `The job cannot be frozen: the size of ${path} is 8 PiB or more.`;
+  return new FreezerError('cannotFreeze', what, 'Let the program make its sparse files smaller.');
 }
 
 /** Throws `FreezerError` `cannotFreeze` for a name that is not UTF-8: saved as text it would come back as another. */
