@@ -13,6 +13,7 @@ import { controlFiles } from '../agent/protocol.ts';
 import { answerHeader, closeAnswer, type Question, QuestionParser } from '../criu/lazyPageServer.ts';
 import { type HeaderLayout, PAGE_BYTES } from '../criu/pageServer.ts';
 import { FreezerError } from '../errors.ts';
+import { AnswerSizes } from './answerSizes.ts';
 import type { PageSource } from './pageSource.ts';
 
 export interface LazyFillOptions {
@@ -40,6 +41,7 @@ class Fill {
   readonly #options: LazyFillOptions;
   readonly #parser: QuestionParser;
   readonly #questions: Question[] = [];
+  readonly #sizes = new AnswerSizes();
   #isAnswering = false;
   #brought = 0;
 
@@ -67,8 +69,10 @@ class Fill {
   async #answerAll(): Promise<void> {
     this.#isAnswering = true;
     for (let question = this.#questions.shift(); question; question = this.#questions.shift()) {
-      const pages = await this.#options.source.answer(question);
+      const most = this.#sizes.mostPages(question);
+      const pages = await this.#options.source.answer({ ...question, pages: most });
       const bytes = pages.reduce((sum, { length }) => sum + length, 0);
+      this.#sizes.answered(question, bytes / PAGE_BYTES);
       this.#socket.cork();
       this.#socket.write(answerHeader(this.#options.layout, question, bytes / PAGE_BYTES));
       for (const part of pages) this.#socket.write(part);
