@@ -106,9 +106,11 @@ export class ChunkCache {
   #came(chunk: number, content: Uint8Array, digests: Uint8Array): void {
     const expected = this.#coming.get(chunk);
     this.#coming.delete(chunk);
-    this.#keep(chunk, content);
+    // A copy: what is read comes as parts of something larger, and each part that is kept would keep all of that.
+    const own = new Uint8Array(content);
+    this.#keep(chunk, own);
+    expected?.resolve(own);
     this.#onRead(chunk, digests);
-    expected?.resolve(content);
   }
 
   #keep(chunk: number, content: Uint8Array): void {

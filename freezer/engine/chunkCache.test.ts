@@ -1,0 +1,69 @@
+import { expect, test } from 'vitest';
+import type { Index } from '../checkpoint/format.ts';
+import { FreezerError } from '../errors.ts';
+import { ChunkCache, type ChunkReader } from './chunkCache.ts';
+
+const CHUNK_BYTES = 2 ** 18;
+const MOST_BYTES = 128 * 2 ** 20;
+
+/** Chunks of zeros but for their number, read in batches that are one piece of memory, as the threads give them. */
+function readerOf(chunks: number): ChunkReader {
+  const index = { chunks: Array.from({ length: chunks }, (_, at) => [`${at}`, 0, at, 1, CHUNK_BYTES]) };
+  const read = (numbers: readonly number[]) => {
+    const batch = new Uint8Array(numbers.length * CHUNK_BYTES);
+    return numbers.map((number, at) => {
+      const content = batch.subarray(at * CHUNK_BYTES, (at + 1) * CHUNK_BYTES);
+      content[0] = number;
+      return content;
+    });
+  };
+  return {
+    index: index as unknown as Index,
+    readChunk: async (number) => ({ content: read([number])[0] ?? new Uint8Array(), digests: new Uint8Array() }),
+    readChunks: async (numbers, onChunk) => {
+      const all = [...numbers];
+      for (const [at, content] of read(all).entries()) onChunk(all[at] ?? 0, content, new Uint8Array());
+    },
+  };
+}
+
+test('what is kept of a batch does not keep the rest of it', async () => {
+  const reader = readerOf(4096);
+  const cache = new ChunkCache(reader, () => undefined);
+  const kept: Uint8Array[] = [];
+  for (let chunk = 0; chunk < 4096; chunk += 16) {
+    cache.readAhead(Array.from({ length: 16 }, (_, at) => chunk + at));
+    await cache.get(chunk);
+    // One of each batch stays in use.
+    for (let used = 0; used <= chunk; used += 16) {
+      const content = cache.peek(used);
+      if (content && used === chunk) kept.push(content);
+    }
+  }
+  const buffers = new Set(kept.map(({ buffer }) => buffer));
+  const heldBytes = [...buffers].reduce((sum, { byteLength }) => sum + byteLength, 0);
+  expect(heldBytes).toBeLessThanOrEqual(MOST_BYTES);
+});
+
+test('whoever waits for a chunk gets it, whatever becomes of its digests', async () => {
+  const cache = new ChunkCache(readerOf(4), () => {
+    throw new Error('ENOSPC: no space left on device, write');
+  });
+  expect((await cache.get(3))[0]).toBe(3);
+});
+
+test('a store that fails is asked again; a chunk that does not verify is told, and may be asked for again', async () => {
+  const reader = readerOf(4);
+  const failures = [new FreezerError('storeFailed', 'It is away.', 'Wait.'), new FreezerError('corrupt', 'No.', 'No.')];
+  const failing: ChunkReader = {
+    ...reader,
+    readChunk: async (number) => {
+      const failure = failures.shift();
+      if (failure) throw failure;
+      return await reader.readChunk(number);
+    },
+  };
+  const cache = new ChunkCache(failing, () => undefined);
+  await expect(cache.get(1)).rejects.toMatchObject({ code: 'corrupt' });
+  expect((await cache.get(1))[0]).toBe(1);
+});
