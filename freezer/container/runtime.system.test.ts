@@ -4,12 +4,13 @@ import { confinesTheJob } from '../testing/contract/confinement.ts';
 import { keepsFiles } from '../testing/contract/files.ts';
 import { goesOnAfterFreezes } from '../testing/contract/freezes.ts';
 import { keepsTheJobFromTheMachine } from '../testing/contract/hardening.ts';
-import { movesExactly } from '../testing/contract/moves.ts';
+import { movesExactly, movesLazily } from '../testing/contract/moves.ts';
 import { refusesCheckpoints } from '../testing/contract/refusals.ts';
 import { bare, debian, debianOnPodman, musl } from './testing/kinds.ts';
 
 describe('Docker, an image of Debian', () => {
   movesExactly(debian);
+  movesLazily(debian);
   keepsFiles(debian);
   goesOnAfterFreezes(debian);
   refusesCheckpoints(debian);
@@ -28,5 +29,6 @@ describe('Docker, an image with one static binary', () => {
 
 describe('Podman, an image of Debian', () => {
   movesExactly(debianOnPodman);
+  movesLazily(debianOnPodman);
   confinesTheJob(debianOnPodman);
 });

@@ -1,8 +1,10 @@
 /** Moves of programs that verify themselves, and how they end. */
 
+import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { constants } from 'node:os';
 import { describe, expect, test } from 'vitest';
+import { undisturbed } from '../../../test/support/undisturbed.ts';
 import { type Kind, onStage, output, untilLines, withPrograms } from '../stage.ts';
 
 /** Needs nothing of the image but the memory program. */
@@ -47,5 +49,23 @@ export function movesExactly(kind: Kind): void {
       expect(await run.ended).toEqual({ kind: 'exited', code: 127 });
       expect(await readFile(run.logs.stderr, 'utf8')).toContain('./no-such-program: No such file or directory');
     });
+  });
+}
+
+/** Three moves of a program that runs, each time, before its memory is there. Needs nothing of the image but the memory program. */
+export function movesLazily(kind: Kind): void {
+  const stage = onStage(kind);
+
+  test('three moves, each lazy, of a job whose checkpoints are encrypted', async () => {
+    const words = ['16', '400', kind.modes?.[0] ?? 'random'];
+    stage().mode = 'lazy';
+    stage().place = { ...stage().place, encryptionKeys: [randomBytes(32).toString('hex')] };
+    let run = await stage().start([kind.memory ?? './memory', ...words, '--pace-ms', '10'], withPrograms('memory'));
+    for (const epoch of [1, 2, 3]) {
+      await untilLines(run, 8 * epoch);
+      run = await stage().move(run, epoch);
+    }
+    expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
+    expect(await output(run)).toBe((await undisturbed(words)).stdout);
   });
 }
