@@ -54,11 +54,11 @@ export type Answer = ExamineAnswer | PackAnswer | UnpackAnswer;
 /** What kept a thread from an answer: an error of the file system's where it writes. */
 export type Refusal = { kind: 'refused'; message: string; code: unknown };
 
-/** Packs windows of memory about as well as -1 and 1, in half their time. */
+/** Packs windows of memory nearly as well as -1 and 1, in less than half their time. */
 const COMPRESSION = {
-  params: { [constants.ZSTD_c_compressionLevel]: -2 },
-  // All that content can become, at once: growing the output bit by bit costs up to half as much again.
-  chunkSize: CHUNK_BYTES + 2048,
+  params: { [constants.ZSTD_c_compressionLevel]: -3 },
+  // What most content becomes: more would be more memory to fault in, and growing the output bit by bit costs as much.
+  chunkSize: CHUNK_BYTES / 2,
 };
 /** Node takes no less for `chunkSize`. All the output in one piece: put together from many it takes twice as long. */
 const LEAST_OUTPUT_BYTES = 64;
