@@ -34,8 +34,7 @@ export class Peer<Remote extends Methods<Remote>, Local extends Methods<Local>> 
   readonly #name: string;
   readonly #goneCode: FreezerErrorCode;
   readonly #pending = new Map<number, PromiseWithResolvers<unknown>>();
-  /** Resolves when the other side is gone. */
-  readonly closed: Promise<void>;
+  readonly #ended = Promise.withResolvers<void>();
   #lastId = 0;
   #isClosed = false;
 
@@ -44,14 +43,12 @@ export class Peer<Remote extends Methods<Remote>, Local extends Methods<Local>> 
     this.#name = name;
     this.#goneCode = goneCode;
     transport.onMessage((message) => this.#receive(message as Message, local));
-    this.closed = new Promise((resolve) => {
-      transport.onClose(() => {
-        this.#isClosed = true;
-        for (const waiting of this.#pending.values()) waiting.reject(gone(name, goneCode));
-        this.#pending.clear();
-        resolve();
-      });
-    });
+    transport.onClose(() => this.#end());
+  }
+
+  /** Resolves when the other side is gone. */
+  get closed(): Promise<void> {
+    return this.#ended.promise;
   }
 
   /** Rejects with the `FreezerError` that the other side threw, or one of the code `goneCode` when it went away. */
@@ -71,6 +68,15 @@ export class Peer<Remote extends Methods<Remote>, Local extends Methods<Local>> 
 
   close(): void {
     this.#transport.close();
+    // A channel that never was, for want of descriptors, does not tell its end.
+    this.#end();
+  }
+
+  #end(): void {
+    this.#isClosed = true;
+    for (const waiting of this.#pending.values()) waiting.reject(gone(this.#name, this.#goneCode));
+    this.#pending.clear();
+    this.#ended.resolve();
   }
 
   #receive(message: Message, local: Local): void {

@@ -1,7 +1,7 @@
 /** Starts an engine process and talks to it. Disposing ends it, whatever it is doing. */
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { cancelled } from '../errors.ts';
+import { cancelled, FreezerError } from '../errors.ts';
 import { channelTransport, Peer } from '../rpc.ts';
 import type { StepProgress } from '../runtime.ts';
 import { siblingModule } from '../siblingModule.ts';
@@ -22,14 +22,9 @@ export class Engine implements AsyncDisposable {
   #isGone = false;
   readonly #onAbort = () => void this.#process.kill('SIGKILL');
 
-  /** It is nobody's yet, and keeps nobody from ending: see `assign`. */
+  /** It is nobody's yet, and keeps nobody from ending: see `assign`. Throws `FreezerError` `failed` where no process can be started. */
   constructor() {
-    // A group of its own keeps a Ctrl-C at the worker's terminal from ending a checkpoint half-way.
-    this.#process = fork(fileURLToPath(siblingModule(import.meta.url, 'main')), {
-      serialization: 'advanced',
-      detached: true,
-      execArgv: [],
-    });
+    this.#process = startProcess();
     this.#gone = new Promise((resolve) => {
       this.#process.once('exit', () => {
         this.#isGone = true;
@@ -77,5 +72,19 @@ export class Engine implements AsyncDisposable {
     this.#signal?.removeEventListener('abort', this.#onAbort);
     this.#process.kill('SIGKILL');
     await this.#gone;
+  }
+}
+
+function startProcess(): ChildProcess {
+  try {
+    // A group of its own keeps a Ctrl-C at the worker's terminal from ending a checkpoint half-way.
+    return fork(fileURLToPath(siblingModule(import.meta.url, 'main')), {
+      serialization: 'advanced',
+      detached: true,
+      execArgv: [],
+    });
+  } catch (cause) {
+    const remedy = 'See that the machine has memory for another process.';
+    throw new FreezerError('failed', `The checkpoint engine cannot be started: ${cause}`, remedy, { cause });
   }
 }

@@ -13,8 +13,12 @@ let isReady: Promise<void> = Promise.resolve();
 /** Starts one, unless there is one. Resolves when it is ready; nobody need wait for that, and it never rejects. */
 export function keepSpareEngine(): Promise<void> {
   if (spare && !spare.isGone) return isReady;
-  spare = new Engine();
-  // What fails here fails again, and is told, when it is wanted.
+  // What fails here fails again, and is told, when it is wanted; a machine without memory for another process fails at once.
+  try {
+    spare = new Engine();
+  } catch {
+    return Promise.resolve();
+  }
   isReady = spare.peer.request('warmUp', { storeUrl: lastStoreUrl }).catch(() => undefined);
   return isReady;
 }
