@@ -12,7 +12,10 @@ import { createFence } from './fence.ts';
 import { keptOf, Retention } from './retention.ts';
 
 describe('keptOf', () => {
-  const cases: [string, { history: string; thawedFrom: string | null; keep: number; kept: string }][] = [
+  const cases: [
+    string,
+    { history: string; thawedFrom: string | null; buildsOn?: string; keep: number; kept: string },
+  ][] = [
     ['the newest of its own', { history: '33 32 31 21', thawedFrom: '21', keep: 2, kept: '33 32' }],
     ['its own first, then what it was thawed from', { history: '31 22 21', thawedFrom: '22', keep: 2, kept: '31 22' }],
     ['what it was thawed from and the one before', { history: '22 21 11', thawedFrom: '22', keep: 2, kept: '22 21' }],
@@ -23,13 +26,17 @@ describe('keptOf', () => {
     ['all that it passed over to start afresh', { history: '22 21', thawedFrom: null, keep: 1, kept: '22 21' }],
     ['none of those once it has one', { history: '31 22 21', thawedFrom: null, keep: 2, kept: '31' }],
     ['all, when there are fewer than may be kept', { history: '31 21', thawedFrom: '21', keep: 9, kept: '31 21' }],
+    ['what its next one builds on', { history: '32 31 21', thawedFrom: '21', buildsOn: '31', keep: 1, kept: '32 31' }],
+    ['that of another run', { history: '31 21 11', thawedFrom: '21', buildsOn: '21', keep: 1, kept: '31 21' }],
+    ['all since then', { history: '34 33 32 31', thawedFrom: null, buildsOn: '32', keep: 1, kept: '34 33 32' }],
     ['none where there is none', { history: '', thawedFrom: null, keep: 2, kept: '' }],
     ['by order, where what it was thawed from is gone', { history: '21 11', thawedFrom: '29', keep: 1, kept: '21' }],
   ];
   test.each(cases)('keeps %s', (_, { history, kept, ...run }) => {
     const words = (text: string) => text.split(' ').filter(Boolean);
+    const buildsOn = run.buildsOn ?? words(history).find((id) => id.startsWith('3')) ?? run.thawedFrom;
     const found = words(history).map((id) => ({ id, epoch: Number(id[0]) }) as CheckpointSummary);
-    expect(keptOf(found, { ...run, epoch: 3 })).toEqual(words(kept));
+    expect(keptOf(found, { ...run, buildsOn, epoch: 3 })).toEqual(words(kept));
   });
 });
 
@@ -75,9 +82,24 @@ describe('Retention', () => {
     for (const sequence of [1, 2, 3]) await write(`00000001-00000${sequence}`);
     await write('00000001-000004', true);
     const { run } = retention(1, 2);
-    run.apply();
+    run.committed('00000001-000003');
     await expect.poll(() => checkpoints('packs/')).toEqual(['00000001-000002', '00000001-000003', '00000001-000004']);
     expect(await checkpoints()).toEqual(['00000001-000002', '00000001-000003']);
+  });
+
+  test('keeps what the next checkpoint builds on, when a freeze that failed has left its manifest', async () => {
+    const ids = [1, 2, 3, 4].map((sequence) => `00000001-00000${sequence}`) as [string, string, string, string];
+    await fence(1, null);
+    await write(ids[0]);
+    const base = await write(ids[1]);
+    await writeCheckpoint(store, PREFIX, { id: ids[2], buildsOn: [base] });
+    const { run } = retention(1, 1);
+    run.committed(ids[1]);
+    await expect.poll(() => checkpoints()).toEqual([ids[1], ids[2]]);
+    await writeCheckpoint(store, PREFIX, { id: ids[3], buildsOn: [base] });
+    run.committed(ids[3]);
+    await expect.poll(() => checkpoints()).toEqual([ids[3]]);
+    await expect.poll(() => checkpoints('packs/')).toEqual([ids[1], ids[3]]);
   });
 
   test('removes what it may not read any more as soon as it begins', async () => {
@@ -101,8 +123,8 @@ describe('Retention', () => {
       delete: () => Promise.reject(new Error('It must not remove anything.')),
     });
     const { run, logger } = retention(1, 1, undefined, seen);
-    run.apply();
-    run.apply(); // follows the first: when it has listed too, the first is over
+    run.committed('00000001-000003');
+    run.committed('00000001-000003'); // follows the first: when it has listed too, the first is over
     await expect.poll(() => listings).toBe(2);
     expect(await checkpoints()).toHaveLength(3);
     expect(logger.warn).not.toHaveBeenCalled();
@@ -118,13 +140,13 @@ describe('Retention', () => {
       delete: (keys) => (isAway ? Promise.reject(away) : store.delete(keys)),
     });
     const { run, logger } = retention(1, 1, undefined, sometimes);
-    run.apply();
+    run.committed('00000001-000002');
     await expect.poll(() => logger.warn.mock.calls.length).toBe(1);
-    run.apply();
+    run.committed('00000001-000002');
     await expect.poll(() => logger.debug.mock.calls.length).toBe(1);
     expect(await checkpoints()).toHaveLength(2);
     isAway = false;
-    run.apply();
+    run.committed('00000001-000002');
     await expect.poll(() => checkpoints()).toEqual(['00000001-000002']);
     expect(logger.warn).toHaveBeenCalledTimes(1);
   });
@@ -143,7 +165,7 @@ describe('Retention', () => {
       },
     });
     const { run, logger } = retention(1, 1, undefined, slow);
-    run.apply();
+    run.committed('00000001-000002');
     await reached.promise;
     run[Symbol.dispose]();
     released.resolve();

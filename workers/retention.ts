@@ -28,11 +28,21 @@ export interface RetentionOrder {
   readonly signal: AbortSignal;
 }
 
+interface KeepingRun {
+  readonly epoch: number;
+  readonly keep: number;
+  readonly thawedFrom: string | null;
+  /** See `Retention`. */
+  readonly buildsOn: string | null;
+}
+
 /** Removes the checkpoints of a running job that are too old. Disposed with its run. */
 export class Retention implements Disposable {
   readonly #order: RetentionOrder;
   readonly #over = new AbortController();
   #thawedFrom: string | null = null;
+  /** The last checkpoint that the run knows to be committed, or what it was thawed from: its next one refers to packs of that. */
+  #buildsOn: string | null = null;
   #working = false;
   #wanted = false;
   #hasFailed = false;
@@ -44,11 +54,17 @@ export class Retention implements Disposable {
   /** The run began, with this checkpoint or from the beginning. A job's first run has nothing to remove. */
   began(thawedFrom: string | null): void {
     this.#thawedFrom = thawedFrom;
-    if (this.#order.queued.epoch > 1) this.apply();
+    this.#buildsOn = thawedFrom;
+    if (this.#order.queued.epoch > 1) this.#want();
   }
 
-  /** Returns at once. While a removal is under way, another one follows it. */
-  apply(): void {
+  /** The run has committed this one. Returns at once. While a removal is under way, another one follows it. */
+  committed(checkpoint: string): void {
+    this.#buildsOn = checkpoint;
+    this.#want();
+  }
+
+  #want(): void {
     this.#wanted = true;
     if (!this.#working) void this.#work();
   }
@@ -64,7 +80,9 @@ export class Retention implements Disposable {
     while (this.#wanted && !signal.aborted) {
       this.#wanted = false;
       try {
-        await removeOld({ context, queued, keep, signal }, this.#thawedFrom);
+        // As it is before the store is listed: what is committed meanwhile builds on what stays for this.
+        const run = { epoch: queued.epoch, keep, thawedFrom: this.#thawedFrom, buildsOn: this.#buildsOn };
+        await removeOld({ context, queued, signal }, run);
       } catch (error) {
         if (!signal.aborted) this.#failed(error);
       }
@@ -82,15 +100,15 @@ export class Retention implements Disposable {
 }
 
 /** Rejects with `StoreError` or `FreezerError`, or the signal's reason. */
-async function removeOld({ context, queued, keep, signal }: RetentionOrder, thawedFrom: string | null): Promise<void> {
+async function removeOld({ context, queued, signal }: Omit<RetentionOrder, 'keep'>, run: KeepingRun): Promise<void> {
   const { store } = context;
-  const { epoch } = queued;
+  const { epoch } = run;
   const holdings = await readHoldings(store, storeKeys.checkpoints(queued.id), { signal });
   // Read last: when a newer run has begun, this one no longer knows what counts.
   const fences = await readFences(store, queued.id, ANY_EPOCH);
   if (fences[0]?.epoch !== epoch) return;
   const history = candidatesFor(epoch + 1, fences, summariesOf(holdings));
-  const kept = keptOf(history, { epoch, thawedFrom, keep });
+  const kept = keptOf(history, run);
   await carryOut(store, planRemoval(holdings, keepOnly(kept, epoch)), { signal });
 }
 
@@ -100,17 +118,18 @@ async function removeOld({ context, queued, keep, signal }: RetentionOrder, thaw
  * A run that passed over some, because they could not be thawed, keeps them until it has a checkpoint of its own, and
  * does not count them: they are the worst that there are. What it was thawed from stays until then as well, for its next
  * checkpoint builds on it.
+ *
+ * The one that it builds on stays in any case, and so do its own after that: a freeze that failed may have left its manifest, when the
+ * answer to that was lost, and the next checkpoint does not build on what the run knows nothing of.
  */
-export function keptOf(
-  history: readonly CheckpointSummary[],
-  run: { epoch: number; thawedFrom: string | null; keep: number },
-): string[] {
+export function keptOf(history: readonly CheckpointSummary[], run: KeepingRun): string[] {
   const ids = history.map(({ id }) => id);
   const ownCount = history.filter(({ epoch }) => epoch === run.epoch).length;
   const begunAt = run.thawedFrom === null ? ids.length : Math.max(ids.indexOf(run.thawedFrom), ownCount);
   const passedOver = ids.slice(ownCount, begunAt);
   const usable = [...ids.slice(0, ownCount), ...ids.slice(begunAt)].slice(0, run.keep);
-  return ownCount > 0 ? usable : [...passedOver, ...usable];
+  const since = ids.filter((id, at) => id === run.buildsOn || (at < ownCount && id > (run.buildsOn ?? '')));
+  return [...new Set([...(ownCount > 0 ? [] : passedOver), ...since, ...usable])];
 }
 
 /** Removes the checkpoints of a job that has ended. Never rejects, and takes a minute at most. */

@@ -211,7 +211,7 @@ class Watch implements Disposable {
     );
     if (frozen !== null) {
       await ledger.checkpointed(frozen);
-      this.#retention.apply();
+      this.#retention.committed(frozen.checkpoint.id);
       this.#log('checkpointed', { checkpoint: frozen.checkpoint.id, frozenMs: frozen.frozenMs, why });
     }
     this.#scheduleCheckpoint();
