@@ -21,12 +21,13 @@ import { encodePagemap, pagemapName, pagesName } from '../criu/pagemap.ts';
 import { headerLayout } from '../criu/pageServer.ts';
 import { KeyRing } from '../encryption/keyRing.ts';
 import { FreezerError } from '../errors.ts';
-import type { StepProgress, ThawMode } from '../runtime.ts';
+import { requireRoomForImages } from '../run/roomForImages.ts';
+import type { StepProgress } from '../runtime.ts';
 import { ChunkCache } from './chunkCache.ts';
 import { fillLazily } from './lazyFill.ts';
 import { PageSource } from './pageSource.ts';
 import type { FillOrder, Found, ThawOrder } from './protocol.ts';
-import { isLazyThaw } from './thawMode.ts';
+import { isLazyThaw, memoryImageBytes } from './thawMode.ts';
 
 export class Fetch implements AsyncDisposable {
   readonly #store: Store;
@@ -70,7 +71,7 @@ export class Fetch implements AsyncDisposable {
     const source = { store, prefix: place.prefix, keyRing };
     const reader = await CheckpointReader.open(source, checkpointId, compressors, digestSeed);
     await checkMachine(reader.manifest);
-    const fetch = new Fetch({ store, reader, digestSeed }, await choose(reader, order.mode), order, report);
+    const fetch = new Fetch({ store, reader, digestSeed }, await choose(reader, order), order, report);
     await fetch.#checked(() => makeFiles(order.filesDirectory, reader.index.files));
     return fetch;
   }
@@ -148,13 +149,17 @@ export class Fetch implements AsyncDisposable {
   }
 }
 
-/** What is to be fetched before the start, and what is not. */
+/** What is to be fetched before the start, and what is not. Rejects with `FreezerError` `diskFull` where the former has no room. */
 async function choose(
   { manifest, index }: CheckpointReader,
-  mode: ThawMode,
+  { mode, imagesDirectory }: ThawOrder,
 ): Promise<{ index: Index; lazy: readonly LazyMemory[] }> {
   const split = takeLazyMemory(manifest.id, index);
-  return (await isLazyThaw(mode, split.lazy, manifest.memoryBytes)) ? split : { index, lazy: [] };
+  const sizes = { memoryBytes: manifest.memoryBytes, imageBytes: memoryImageBytes(index) };
+  const isLazy = await isLazyThaw(mode, split.lazy, { ...sizes, imagesDirectory });
+  const chosen = isLazy ? split : { index, lazy: [] };
+  await requireRoomForImages(imagesDirectory, memoryImageBytes(chosen.index));
+  return chosen;
 }
 
 async function checkMachine({ architecture, cpuFeatures, id }: Manifest): Promise<void> {
