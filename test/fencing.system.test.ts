@@ -37,7 +37,10 @@ test('a worker that hangs has no program any more when another goes on, and says
   const script = `until (: < /dev/tcp/127.0.0.1/${endPort}) 2> /dev/null
     do i=$((i+1)); echo $i > /dev/udp/127.0.0.1/${port}; echo line $i; sleep 0.05; done`;
   const one = await on.cluster.worker('one');
-  const id = await on.cluster.floe.submit({ command: ['bash', '-c', script], checkpoint: { everyMs: 800 } });
+  const id = await on.cluster.floe.submit({
+    command: ['bash', '-c', script],
+    checkpoint: { everyMs: 800, keep: 100, keepAtEnd: true },
+  });
   await on.cluster.untilEvent(id, 'checkpointed');
   const job = (await one.processes()).filter(({ command }) => command.includes(script));
   expect(job).not.toEqual([]);
