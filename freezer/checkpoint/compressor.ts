@@ -5,6 +5,7 @@ import { open, seal } from '../encryption/seal.ts';
 import { chunkId } from './chunkId.ts';
 import { digestPages } from './digestPages.ts';
 import { CHUNK_BYTES } from './format.ts';
+import { joined } from './joined.ts';
 import { execute, type Write } from './writePlan.ts';
 
 /** Content in parts, in memory that is shared; nobody changes it until the answer is there. */
@@ -114,11 +115,6 @@ function decompress(stored: Uint8Array, { id, contentBytes }: StoredChunk, keys:
 
 function isAllZeros(part: Uint8Array): boolean {
   return ZEROS.subarray(0, part.length).equals(part);
-}
-
-function joined(content: Content): Uint8Array {
-  const [only] = content;
-  return only && content.length === 1 ? only : Buffer.concat(content);
 }
 
 /** In a buffer of its own, which can be handed to another thread without a copy. */

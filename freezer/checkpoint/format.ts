@@ -11,12 +11,13 @@
  * Where there is a key, index and chunks are sealed (encryption/seal.ts) and the manifest is authenticated.
  */
 import { z } from 'zod';
+
 import { MOVING_ATTRIBUTE } from './extendedAttributes.ts';
 
 export const FORMAT_VERSION = 2;
 /** Most content of a chunk, and the window of the address space that memory is cut at. */
 export const CHUNK_BYTES = 256 * 1024;
-export const PAGE_BYTES = 4096;
+export { PAGE_BYTES } from '../criu/pageServer.ts';
 
 /** Most bytes of a pack; writers begin another one long before. */
 export const MOST_PACK_BYTES = 64 * 2 ** 20;

@@ -15,7 +15,8 @@ import type { BaseMemory } from './baseMemory.ts';
 import { ChangedPages } from './changedPages.ts';
 import type { ChunkWriter, Finding } from './chunkWriter.ts';
 import { CHUNK_BYTES, type Index, PAGE_BYTES, type Piece } from './format.ts';
-import { DIGEST_BYTES, type PageDigests } from './pageDigests.ts';
+import { joined } from './joined.ts';
+import { DIGEST_BYTES, type PageDigests, ZERO_PAGE } from './pageDigests.ts';
 import { countParts, type Part, piecesOf, zeros } from './pieces.ts';
 import { PAGES_PER_WINDOW } from './stretches.ts';
 
@@ -26,7 +27,6 @@ const MOST_CHANGED = 0.5;
 /** Beyond this number of pieces too: each is a look-up when the window is read. */
 const MOST_PIECES = 24;
 
-const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);
 const ZERO_PART: Part = { chunk: null, offset: 0, sizeBytes: PAGE_BYTES };
 
 interface Window {
@@ -189,11 +189,6 @@ export class MemoryWriter implements PageSink {
   #reused(part: Part): Part {
     return part.chunk === null ? part : { ...part, chunk: this.#writer.reuse(part.chunk) };
   }
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const [only] = parts;
-  return only && parts.length === 1 ? only : Buffer.concat(parts);
 }
 
 function pageAt(pages: Uint8Array, at: number, sizeBytes: number): Uint8Array {

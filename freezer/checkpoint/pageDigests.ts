@@ -102,4 +102,4 @@ export function zeroDigests(pages: number, seed: bigint): Buffer {
   return Buffer.alloc(pages * DIGEST_BYTES, digestPages(ZERO_PAGE, seed));
 }
 
-const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);
+export const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);

@@ -1,13 +1,13 @@
 /** Where a memory object's content begins anew: no piece goes beyond the end of a stretch. */
+import { PageFlags } from '../criu/pageServer.ts';
 import { CHUNK_BYTES, type Index, PAGE_BYTES } from './format.ts';
 
 export const PAGES_PER_WINDOW = CHUNK_BYTES / PAGE_BYTES;
 
 export type Range = Index['memory'][number]['ranges'][number];
-const PRESENT = 4;
 
 export function presentPages([, pages, flags]: Range): number {
-  return flags & PRESENT ? pages : 0;
+  return flags & PageFlags.present ? pages : 0;
 }
 
 /** Pages of one window of the address space that stand next to each other in the content. */
