@@ -1,27 +1,27 @@
 /**
- * From content to packs in the store. What comes in is examined first; what the base or this checkpoint has already is
- * referred to; only the rest is compressed, packed and sent. Threads examine and compress; what is to be done is decided here.
+ * From content to packs in the store. Threads examine what comes in, and compress what is most likely new in the same go, while
+ * it is in the processor's cache; what is to be done is decided here.
  *
- *   content ──► examined ──► known: referred to
- *                       └──► new: compressed ──► packed ──► sent
+ *   content ──► examined ──► the base or this checkpoint has it: referred to
+ *                       └──► new: packed ──► sent
  *
- * Memory is bounded by the slabs that content lies in: they come free when their content is known or compressed, and nothing
- * is compressed while as many packs as may be are on their way. A writer that runs ahead waits for `ready`.
+ * Memory is bounded by the slabs that content lies in, which come free when it has been examined, and by the number of packs on
+ * their way: nothing is compressed while that many are. A writer that runs ahead waits for `ready`.
  */
 import { FreezerError } from '../errors.ts';
 import type { Base } from './base.ts';
-import type { ChunkKeys, Content, Question } from './compressor.ts';
+import { Batches } from './batches.ts';
+import type { ChunkKeys, ExamineAnswer, Question } from './compressor.ts';
 import type { Compressors } from './compressors.ts';
+import { type Content, sizeOf } from './content.ts';
 import { type Chunk, type Manifest, PAGE_BYTES } from './format.ts';
 import { PackWriter, type PackWriterOptions } from './packWriter.ts';
 import { DIGEST_BYTES } from './pageDigests.ts';
 import { Slabs } from './slabs.ts';
 
-/** Content in one message to a thread: large enough to make messages cheap, small enough to share work evenly. */
-const BATCH = { sizeBytes: 2 * 2 ** 20, contents: 512 };
-/** Most content that waits to be examined or compressed, by default. */
+/** Most content in slabs, by default. */
 const BUFFER_BYTES = 64 * 2 ** 20;
-/** Most that waits in no slab: pages that were gathered from many. */
+/** Most that waits in no slab: in files, and pages that were gathered from many. */
 const MOST_BESIDE_BYTES = 32 * 2 ** 20;
 
 export interface ChunkWriterOptions extends Omit<PackWriterOptions, 'onChange'> {
@@ -35,19 +35,21 @@ export interface ChunkWriterOptions extends Omit<PackWriterOptions, 'onChange'> 
   readonly onSent?: (sentBytes: number) => void;
 }
 
-/** What was found out about some content. Without having been asked for, `id` and `digests` are empty. */
+/** What to find out, see `Question`; nothing by default. */
+type Asked = Partial<Omit<Question, 'content'>>;
+
+/** What was found out about some content. Without having been asked for, `id` and `digests` are empty and `stored` is null. */
 export interface Finding {
   readonly isZero: boolean;
   readonly id: string;
   /** Of its pages, see pageDigests.ts. */
   readonly digests: Uint8Array;
+  readonly stored: Uint8Array | null;
 }
 
 /** Until it returns the content stays as it is. */
 type OnFinding = (finding: Finding) => void;
-type Examining = Question & { onFinding: OnFinding };
-/** `besideBytes`: how much of it lies in no slab. */
-type Packing = { number: number; id: string; content: Content; besideBytes: number };
+type Examining = Question & { readonly onFinding: OnFinding };
 
 export class ChunkWriter {
   /** Where content is read into. */
@@ -61,12 +63,10 @@ export class ChunkWriter {
   /** Chunks of this checkpoint, by id; those that are the base's, by their number there. */
   readonly #own = new Map<string, number>();
   readonly #fromBase = new Map<number, number>();
-  #toExamine: Examining[] = [];
-  #toExamineBytes = 0;
-  #toPack: Packing[] = [];
-  #underWay = 0;
-  #examining = 0;
-  #packing = 0;
+  readonly #toLookAt = new Batches<Examining>();
+  readonly #toCompress = new Batches<Examining>();
+  #lookingAt = 0;
+  #compressing = 0;
   #besideBytes = 0;
   #failure: unknown;
   #waiters: (() => void)[] = [];
@@ -91,30 +91,34 @@ export class ChunkWriter {
   /** Resolves when there is room; rejects when writing has failed. */
   async ready(): Promise<void> {
     while (this.#isCrowded && this.#failure === undefined) {
-      this.#startExamining();
+      this.#startExamining({ all: true });
       await this.#changed();
     }
     if (this.#failure !== undefined) throw this.#failure;
   }
 
-  /** Finds out about content that lies in the slabs what `asked` says. */
-  examine(content: Content, asked: { id: boolean; digests: boolean }, onFinding: OnFinding): void {
-    for (const part of content) {
-      this.slabs.hold(part);
-      this.#toExamineBytes += part.length;
-    }
-    this.#toExamine.push({ content, ...asked, onFinding });
-    if (this.#toExamineBytes >= BATCH.sizeBytes || this.#toExamine.length >= BATCH.contents) this.#startExamining();
+  /** Finds out what is `asked` about content of at most `CHUNK_BYTES`. */
+  examine(content: Content, asked: Asked, onFinding: OnFinding): void {
+    this.#hold(content);
+    const examining = { content, id: false, digests: false, stored: false, ...asked, onFinding };
+    (examining.stored ? this.#toCompress : this.#toLookAt).add(examining, sizeOf(content));
+    this.#startExamining();
   }
 
-  /** The number of the chunk with this content, of at most `CHUNK_BYTES`, and this id; it is sent if nobody has it yet. */
-  store(content: Content, id: string): number {
+  /** What to ask about content for `store`, of which nothing is known: where there is no base it is most likely new. */
+  get asked(): Asked {
+    return { id: true, stored: this.#options.base === null };
+  }
+
+  /** The number of the chunk with this content, of which the id has been found; it is sent if nobody has it yet. */
+  store(content: Content, { id, stored }: Finding): number {
     const inBase = this.#options.base?.find(id);
     const known = this.#own.get(id) ?? (inBase === undefined ? undefined : this.reuse(inBase));
     if (known !== undefined) return known;
     const number = this.reserve();
     this.#own.set(id, number);
-    this.#pack(number, id, content);
+    if (stored) this.#pack(number, id, sizeOf(content), stored);
+    else this.storeReserved(number, content);
     return number;
   }
 
@@ -123,20 +127,11 @@ export class ChunkWriter {
     return this.#chunks.push(undefined) - 1;
   }
 
-  /** For content that lies in no slab. */
   storeReserved(number: number, content: Content): void {
-    const besideBytes = sizeOf(content);
-    this.#besideBytes += besideBytes;
-    this.examine(content, { id: true, digests: false }, ({ id }) => this.#pack(number, id, content, besideBytes));
-  }
-
-  #pack(number: number, id: string, content: Content, besideBytes = 0): void {
-    for (const part of content) this.slabs.hold(part);
-    this.#toPack.push({ number, id, content, besideBytes });
-  }
-
-  get #isCrowded(): boolean {
-    return this.slabs.isFull || this.#besideBytes > MOST_BESIDE_BYTES;
+    this.examine(content, { id: true, stored: true }, ({ id, stored }) => {
+      // It was not all zeros when it was looked at, so there is something to store.
+      if (stored) this.#pack(number, id, sizeOf(content), stored);
+    });
   }
 
   /** The number here of a chunk of the base's. */
@@ -159,8 +154,8 @@ export class ChunkWriter {
 
   /** Resolves when everything has been examined, and so every `onFinding` been called. */
   async allExamined(): Promise<void> {
-    while (this.#examining + this.#toExamine.length > 0 && this.#failure === undefined) {
-      this.#startExamining();
+    while (this.#isExamining && this.#failure === undefined) {
+      this.#startExamining({ all: true });
       await this.#changed();
     }
     if (this.#failure !== undefined) throw this.#failure;
@@ -169,9 +164,6 @@ export class ChunkWriter {
   /** Resolves when all that was added is durable, to what the index and the manifest say of it. */
   async finish(): Promise<{ chunks: Chunk[]; packs: Manifest['packs'] }> {
     await this.allExamined();
-    this.#startPacking();
-    while (this.#underWay + this.#toPack.length > 0 && this.#failure === undefined) await this.#changed();
-    if (this.#failure !== undefined) throw this.#failure;
     await this.#packs.finish();
     if (this.#packs.failure !== undefined) throw this.#packs.failure;
     const { base } = this.#options;
@@ -184,70 +176,79 @@ export class ChunkWriter {
     return { chunks, packs };
   }
 
-  #startExamining(): void {
-    const batch = this.#toExamine;
-    if (batch.length === 0) return;
-    this.#toExamine = [];
-    this.#toExamineBytes = 0;
-    this.#examining++;
-    const { compressors, keys, digestSeed } = this.#options;
-    const questions = batch.map(({ content, id, digests }) => ({ content, id, digests }));
-    this.#follow(compressors.examine({ questions, keys, digestSeed }), ({ isZero, ids, digests }) => {
-      this.#examining--;
-      let at = 0;
-      for (const [index, { content, digests: asked, onFinding }] of batch.entries()) {
-        const end = at + (asked ? Math.floor(sizeOf(content) / PAGE_BYTES) * DIGEST_BYTES : 0);
-        onFinding({ isZero: isZero[index] ?? false, id: ids[index] ?? '', digests: digests.subarray(at, end) });
-        at = end;
-        this.#release(content);
-      }
-      this.#startPacking();
-    });
+  get #isCrowded(): boolean {
+    return this.slabs.isFull || this.#besideBytes > MOST_BESIDE_BYTES;
   }
 
-  #startPacking(): void {
-    const most = 2 * this.#options.compressors.count;
-    while (this.#toPack.length > 0 && !this.#packs.isFull && this.#packing < most) {
-      this.#packing++;
-      const batch = this.#toPack.splice(0, takeWhile(this.#toPack));
-      const { compressors, keys } = this.#options;
-      const chunks = batch.map(({ id, content }) => ({ id, content }));
-      this.#follow(compressors.pack(chunks, keys), ({ bytes, sizes }) => {
-        let at = 0;
-        for (const [index, { number, id, content, besideBytes }] of batch.entries()) {
-          const sizeBytes = sizes[index] ?? 0;
-          const [pack, offset] = this.#packs.add(bytes.subarray(at, at + sizeBytes));
-          this.#chunks[number] = [id, pack, offset, sizeBytes, sizeOf(content)];
-          at += sizeBytes;
-          this.#besideBytes -= besideBytes;
-          this.#release(content);
-        }
-        this.#packing--;
-        this.#startPacking();
-      });
+  get #isExamining(): boolean {
+    return this.#lookingAt + this.#compressing > 0 || !this.#toLookAt.isEmpty || !this.#toCompress.isEmpty;
+  }
+
+  get #mayCompress(): boolean {
+    return !this.#packs.isFull && this.#compressing < 2 * this.#options.compressors.count;
+  }
+
+  /** Whole batches; `all`: what there is besides, since nothing may come that would make it one. */
+  #startExamining({ all = false } = {}): void {
+    while (this.#toLookAt.isReady || (all && !this.#toLookAt.isEmpty)) {
+      this.#lookingAt++;
+      this.#examineBatch(this.#toLookAt.take(), () => this.#lookingAt--);
     }
+    while (this.#mayCompress && (this.#toCompress.isReady || (all && !this.#toCompress.isEmpty))) {
+      this.#compressing++;
+      this.#examineBatch(this.#toCompress.take(), () => this.#compressing--);
+    }
+  }
+
+  #examineBatch(batch: readonly Examining[], done: () => void): void {
+    const { compressors, keys, digestSeed } = this.#options;
+    const questions = batch.map(({ content, id, digests, stored }) => ({ content, id, digests, stored }));
+    compressors
+      .examine({ questions, keys, digestSeed })
+      .then((answer) => {
+        done();
+        this.#tell(batch, answer);
+        this.#startExamining();
+        this.#change();
+      })
+      .catch((error: unknown) => this.#fail(error));
+  }
+
+  #tell(batch: readonly Examining[], { isZero, ids, digests, stored, storedSizes }: ExamineAnswer): void {
+    let [digestsEnd, storedEnd] = [0, 0];
+    for (const [index, { content, digests: asked, onFinding }] of batch.entries()) {
+      const digestsAt = digestsEnd;
+      if (asked) digestsEnd += Math.floor(sizeOf(content) / PAGE_BYTES) * DIGEST_BYTES;
+      const storedAt = storedEnd;
+      storedEnd += storedSizes[index] ?? 0;
+      onFinding({
+        isZero: isZero[index] ?? false,
+        id: ids[index] ?? '',
+        digests: digests.subarray(digestsAt, digestsEnd),
+        stored: storedEnd > storedAt ? stored.subarray(storedAt, storedEnd) : null,
+      });
+      this.#release(content);
+    }
+  }
+
+  #pack(number: number, id: string, contentBytes: number, stored: Uint8Array): void {
+    const [pack, offset] = this.#packs.add(stored);
+    this.#chunks[number] = [id, pack, offset, stored.length, contentBytes];
   }
 
   #packSent(): void {
     if (this.#packs.failure !== undefined) this.#fail(this.#packs.failure);
     this.#options.onSent?.(this.#packs.sentBytes);
-    this.#startPacking();
+    this.#startExamining();
     this.#change();
   }
 
-  #follow<T>(work: Promise<T>, then: (answer: T) => void): void {
-    this.#underWay++;
-    work.then(then).then(
-      () => {
-        this.#underWay--;
-        this.#change();
-      },
-      (error: unknown) => this.#fail(error),
-    );
+  #hold(content: Content): void {
+    for (const part of content) if (!this.slabs.hold(part)) this.#besideBytes += part.length;
   }
 
   #release(content: Content): void {
-    for (const part of content) this.slabs.release(part);
+    for (const part of content) if (!this.slabs.release(part)) this.#besideBytes -= part.length;
   }
 
   #fail(error: unknown): void {
@@ -262,18 +263,4 @@ export class ChunkWriter {
   #change(): void {
     for (const wake of this.#waiters.splice(0)) wake();
   }
-}
-
-/** How many make a batch. */
-function takeWhile(packing: readonly Packing[]): number {
-  let sizeBytes = 0;
-  const end = packing.findIndex(({ content }, at) => {
-    sizeBytes += sizeOf(content);
-    return sizeBytes > BATCH.sizeBytes && at > 0;
-  });
-  return end < 0 ? packing.length : end;
-}
-
-function sizeOf(content: Content): number {
-  return content.reduce((sum, part) => sum + part.length, 0);
 }

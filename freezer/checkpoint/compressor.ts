@@ -3,13 +3,10 @@ import { parentPort } from 'node:worker_threads';
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { open, seal } from '../encryption/seal.ts';
 import { chunkId } from './chunkId.ts';
+import { bytesOf, type Content } from './content.ts';
 import { digestPages } from './digestPages.ts';
 import { CHUNK_BYTES } from './format.ts';
-import { joined } from './joined.ts';
 import { execute, type Write } from './writePlan.ts';
-
-/** Content in parts, in memory that is shared; nobody changes it until the answer is there. */
-export type Content = readonly Uint8Array[];
 
 /** What a chunk's id and its seal are made with; null where nothing is encrypted. */
 export interface ChunkKeys {
@@ -17,19 +14,28 @@ export interface ChunkKeys {
   readonly encryption: Uint8Array;
 }
 
-/** What is asked about some content: its chunk's id, the digests of its pages. Whether it is all zeros is told always. */
+/** What is asked about some content. Whether it is all zeros is told always. */
 export interface Question {
   readonly content: Content;
+  /** Of the chunk that it is. */
   readonly id: boolean;
+  /** Of its pages. */
   readonly digests: boolean;
+  /** What the chunk is stored as; with `id` only. All while the content is in the processor's cache. */
+  readonly stored: boolean;
 }
 export type ExamineRequest = { kind: 'examine'; questions: Question[]; keys: ChunkKeys | null; digestSeed: bigint };
-/** Ids are null where none was asked for or all is zeros; the digests of those that asked are one after the other. */
-export type ExamineAnswer = { isZero: boolean[]; ids: (string | null)[]; digests: Uint8Array };
-
-export type PackRequest = { kind: 'pack'; chunks: { id: string; content: Content }[]; keys: ChunkKeys | null };
-/** One after the other. */
-export type PackAnswer = { bytes: Uint8Array; sizes: number[] };
+/**
+ * Ids are null where none was asked for or all is zeros. The digests of those that asked are one after the other, and so is what is
+ * to be stored, with 0 among `storedSizes` for what is not.
+ */
+export type ExamineAnswer = {
+  isZero: boolean[];
+  ids: (string | null)[];
+  digests: Uint8Array;
+  stored: Uint8Array;
+  storedSizes: number[];
+};
 
 export interface StoredChunk {
   readonly id: string;
@@ -50,8 +56,8 @@ export type UnpackRequest = {
 /** Contents to hand back and the digests of all pages, one after the other; or `damaged`, the first chunk that did not verify. */
 export type UnpackAnswer = { contents: Uint8Array; digests: Uint8Array; damaged: number | null };
 
-export type Request = ExamineRequest | PackRequest | UnpackRequest;
-export type Answer = ExamineAnswer | PackAnswer | UnpackAnswer;
+export type Request = ExamineRequest | UnpackRequest;
+export type Answer = ExamineAnswer | UnpackAnswer;
 /** What kept a thread from an answer: an error of the file system's where it writes. */
 export type Refusal = { kind: 'refused'; message: string; code: unknown };
 
@@ -64,24 +70,32 @@ const COMPRESSION = {
 /** Node takes no less for `chunkSize`. All the output in one piece: put together from many it takes twice as long. */
 const LEAST_OUTPUT_BYTES = 64;
 const ZEROS = Buffer.alloc(CHUNK_BYTES);
+/** For content that is not in one place. */
+const SPACE = new Uint8Array(CHUNK_BYTES);
 
 function examine({ questions, keys, digestSeed }: ExamineRequest): ExamineAnswer {
-  const isZero = questions.map(({ content }) => content.every(isAllZeros));
-  const ids = questions.map(({ content, id }, at) =>
-    id && !isZero[at] ? chunkId(content, keys?.identity ?? null) : null,
-  );
-  const digests = questions.flatMap(({ content, digests: asked }) =>
-    asked ? [digestPages(joined(content), digestSeed)] : [],
-  );
-  return { isZero, ids, digests: concatenated(digests) };
+  const isZero: boolean[] = [];
+  const ids: (string | null)[] = [];
+  const digests: Uint8Array[] = [];
+  const stored: Uint8Array[] = [];
+  const storedSizes: number[] = [];
+  for (const question of questions) {
+    const content = bytesOf(question.content, SPACE);
+    const isAllZeros = ZEROS.subarray(0, content.length).equals(content);
+    const id = question.id && !isAllZeros ? chunkId(content, keys?.identity ?? null) : null;
+    isZero.push(isAllZeros);
+    ids.push(id);
+    if (question.digests) digests.push(digestPages(content, digestSeed));
+    const packed = question.stored && id !== null ? store(content, id, keys) : null;
+    if (packed) stored.push(packed);
+    storedSizes.push(packed?.length ?? 0);
+  }
+  return { isZero, ids, digests: concatenated(digests), stored: concatenated(stored), storedSizes };
 }
 
-function pack({ chunks, keys }: PackRequest): PackAnswer {
-  const stored = chunks.map(({ id, content }) => {
-    const compressed = zstdCompressSync(joined(content), COMPRESSION);
-    return keys ? seal(keys.encryption, compressed, id) : compressed;
-  });
-  return { bytes: concatenated(stored), sizes: stored.map(({ length }) => length) };
+function store(content: Uint8Array, id: string, keys: ChunkKeys | null): Uint8Array {
+  const compressed = zstdCompressSync(content, COMPRESSION);
+  return keys ? seal(keys.encryption, compressed, id) : compressed;
 }
 
 function unpack({ bytes, chunks, keys, digestSeed }: UnpackRequest): UnpackAnswer {
@@ -91,7 +105,7 @@ function unpack({ bytes, chunks, keys, digestSeed }: UnpackRequest): UnpackAnswe
   for (const [index, chunk] of chunks.entries()) {
     const content = decompress(bytes.subarray(at, at + chunk.storedBytes), chunk, keys);
     at += chunk.storedBytes;
-    if (content === null || chunkId([content], keys?.identity ?? null) !== chunk.id)
+    if (content === null || chunkId(content, keys?.identity ?? null) !== chunk.id)
       return { contents: new Uint8Array(), digests: new Uint8Array(), damaged: index };
     if (digestSeed !== null) digests.push(digestPages(content, digestSeed));
     if (chunk.writes) execute(chunk.writes, content);
@@ -113,10 +127,6 @@ function decompress(stored: Uint8Array, { id, contentBytes }: StoredChunk, keys:
   }
 }
 
-function isAllZeros(part: Uint8Array): boolean {
-  return ZEROS.subarray(0, part.length).equals(part);
-}
-
 /** In a buffer of its own, which can be handed to another thread without a copy. */
 function concatenated(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
@@ -129,8 +139,7 @@ function concatenated(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
 }
 
 function answer(request: Request): Answer {
-  if (request.kind === 'examine') return examine(request);
-  return request.kind === 'pack' ? pack(request) : unpack(request);
+  return request.kind === 'examine' ? examine(request) : unpack(request);
 }
 
 function refusal(error: unknown): Refusal {

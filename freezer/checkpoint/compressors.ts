@@ -7,8 +7,6 @@ import type {
   Answer,
   ExamineAnswer,
   ExamineRequest,
-  PackAnswer,
-  PackRequest,
   Refusal,
   Request,
   UnpackAnswer,
@@ -37,10 +35,6 @@ export class Compressors implements AsyncDisposable {
 
   examine(request: Omit<ExamineRequest, 'kind'>): Promise<ExamineAnswer> {
     return this.#submit({ kind: 'examine', ...request }) as Promise<ExamineAnswer>;
-  }
-
-  pack(chunks: PackRequest['chunks'], keys: PackRequest['keys']): Promise<PackAnswer> {
-    return this.#submit({ kind: 'pack', chunks, keys }) as Promise<PackAnswer>;
   }
 
   /** `bytes` must own its whole buffer: it is handed over. */

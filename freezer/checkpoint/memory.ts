@@ -14,8 +14,8 @@ import type { PageSink } from '../criu/pageServer.ts';
 import type { BaseMemory } from './baseMemory.ts';
 import { ChangedPages } from './changedPages.ts';
 import type { ChunkWriter, Finding } from './chunkWriter.ts';
+import { bytesOf, type ContentPart, mergedParts, partOfPart } from './content.ts';
 import { CHUNK_BYTES, type Index, PAGE_BYTES, type Piece } from './format.ts';
-import { joined } from './joined.ts';
 import { DIGEST_BYTES, type PageDigests, ZERO_PAGE } from './pageDigests.ts';
 import { countParts, type Part, piecesOf, zeros } from './pieces.ts';
 import { PAGES_PER_WINDOW } from './stretches.ts';
@@ -37,7 +37,7 @@ interface Window {
   /** Of its first page, among all of the checkpoint. */
   readonly firstPage: number;
   readonly pages: number[];
-  readonly parts: Uint8Array[];
+  readonly parts: ContentPart[];
 }
 
 interface WindowedObject {
@@ -60,6 +60,8 @@ export class MemoryWriter implements PageSink {
   readonly #digests: PageDigests;
   readonly #objects: WindowedObject[] = [];
   readonly #changed: ChangedPages;
+  /** For a window that is not all in one place. */
+  readonly #space = new Uint8Array(CHUNK_BYTES);
   #current: WindowedObject | undefined;
   #window: Window | null = null;
   #pages = 0;
@@ -81,14 +83,13 @@ export class MemoryWriter implements PageSink {
     this.#current?.ranges.push([String(address), pages, flags]);
   }
 
-  /** `bytes` lie in a slab of the writer's. */
-  data(address: bigint, bytes: Buffer): void {
+  /** Bytes in memory lie in a slab of the writer's. */
+  data(address: bigint, bytes: ContentPart): void {
     for (let at = 0; at < bytes.length; ) {
       const here = Number(address) + at;
       const window = this.#windowAt(here);
       const taken = Math.min(CHUNK_BYTES - (here % CHUNK_BYTES), bytes.length - at);
-      const part = bytes.subarray(at, at + taken);
-      this.#addPart(window.parts, part);
+      this.#addPart(window.parts, partOfPart(bytes, at, taken));
       // Bytes come in pieces of any size: a page counts when its first byte is there.
       for (let page = Math.ceil(here / PAGE_BYTES); page * PAGE_BYTES < here + taken; page++) {
         window.pages.push(page % PAGES_PER_WINDOW);
@@ -99,10 +100,11 @@ export class MemoryWriter implements PageSink {
   }
 
   /** What arrived in two reads and lies in one slab is one part: joining parts costs a copy. */
-  #addPart(parts: Uint8Array[], part: Buffer): void {
+  #addPart(parts: ContentPart[], part: ContentPart): void {
     const last = parts.at(-1);
-    if (last && last.buffer === part.buffer && last.byteOffset + last.length === part.byteOffset) {
-      parts.splice(-1, 1, Buffer.from(part.buffer, last.byteOffset, last.length + part.length));
+    const merged = last ? mergedParts(last, part) : null;
+    if (merged) {
+      parts.splice(-1, 1, merged);
       return;
     }
     this.#writer.slabs.hold(part);
@@ -143,22 +145,30 @@ export class MemoryWriter implements PageSink {
     const window = this.#window;
     this.#window = null;
     if (!window) return;
-    // Of a window that was there before it is asked first whether it has changed: its id takes three times as long to find out.
-    const isKnown = this.#base?.has(window.object.object, window.number) ?? false;
-    this.#writer.examine(window.parts, { id: !isKnown, digests: true }, (finding) => this.#place(window, finding));
+    this.#writer.examine(window.parts, { ...this.#asked(window), digests: true }, (finding) =>
+      this.#place(window, finding),
+    );
     for (const part of window.parts) this.#writer.slabs.release(part);
   }
 
-  #place(window: Window, { isZero, id, digests }: Finding): void {
+  #asked({ object, number }: Window) {
+    if (!this.#base) return this.#writer.asked;
+    // Of a window that was there before it is asked first whether it has changed: its id takes three times as long to find out.
+    const isNew = !this.#base.has(object.object, number);
+    return { id: isNew, stored: isNew };
+  }
+
+  #place(window: Window, finding: Finding): void {
+    const { isZero, id, digests } = finding;
     this.#digests.write(window.firstPage, digests);
     const settle = (pieces: Piece[]) => {
       window.object.windows[window.position] = pieces;
     };
-    const storeWhole = (wholeId: string) => settle([this.#writer.store(window.parts, wholeId)]);
+    const storeWhole = (whole: Finding) => settle([this.#writer.store(window.parts, whole)]);
     const pieces = isZero ? [zeros(window.pages.length * PAGE_BYTES)] : this.#fromBase(window, digests);
     if (pieces) settle(pieces);
-    else if (id !== '') storeWhole(id);
-    else this.#writer.examine(window.parts, { id: true, digests: false }, (whole) => storeWhole(whole.id));
+    else if (id !== '') storeWhole(finding);
+    else this.#writer.examine(window.parts, { id: true, stored: true }, storeWhole);
   }
 
   #fromBase(window: Window, digests: Uint8Array): Piece[] | null {
@@ -173,7 +183,7 @@ export class MemoryWriter implements PageSink {
   #asChanges({ object, number, pages, parts }: Window, digests: Uint8Array): Piece[] | null {
     const before = this.#base?.pagesOf(object.object, number);
     if (!before) return null;
-    const content = joined(parts);
+    const content = bytesOf(parts, this.#space);
     const kept = pages.map((page, at) => {
       if (ZERO_PAGE.equals(pageAt(content, at, PAGE_BYTES))) return ZERO_PART;
       const old = before.get(page);

@@ -52,8 +52,8 @@ async function write(content: Buffer, { to = store, keys = null }: { to?: Store;
     writer.slabs.took(part.length);
     const held = space.subarray(0, part.length);
     const position = pieces.push(zeros(part.length)) - 1;
-    writer.examine([held], { id: true, digests: false }, ({ isZero, id }) => {
-      if (!isZero) pieces[position] = writer.store([held], id);
+    writer.examine([held], writer.asked, (finding) => {
+      if (!finding.isZero) pieces[position] = writer.store([held], finding);
     });
   }
   const written: Written = { ...(await writer.finish()), pieces, keys };

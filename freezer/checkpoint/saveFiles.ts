@@ -153,8 +153,8 @@ async function readRanges(
       const content = readInto(writer, file, Math.min(CHUNK_BYTES, end - at), at);
       if (content.length === 0) throw new Error(`A file became shorter while it was saved, at ${at} of ${end} bytes.`);
       const position = pieces.push(zeros(content.length)) - 1;
-      writer.examine([content], { id: true, digests: false }, ({ isZero, id }) => {
-        if (!isZero) pieces[position] = writer.store([content], id);
+      writer.examine([content], writer.asked, (finding) => {
+        if (!finding.isZero) pieces[position] = writer.store([content], finding);
       });
       onRead(content.length);
       at += content.length;

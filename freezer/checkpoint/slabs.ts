@@ -2,6 +2,7 @@
  * The memory that content passes through on its way out, in pieces that main thread and compressor threads share: it is read
  * into a slab once, and nothing copies it again until it is compressed. A slab is used again when nobody holds a part of it.
  */
+import type { ContentPart } from './content.ts';
 import { CHUNK_BYTES } from './format.ts';
 
 /** Large enough for a whole read of a socket, small enough to come free soon. */
@@ -10,7 +11,7 @@ export const SLAB_BYTES = 8 * CHUNK_BYTES;
 export class Slabs {
   readonly #most: number;
   readonly #free: SharedArrayBuffer[] = [];
-  readonly #holds = new Map<ArrayBufferLike, number>();
+  readonly #holds = new Map<SharedArrayBuffer, number>();
   readonly #onFree: () => void;
   #current: SharedArrayBuffer;
   #fill = 0;
@@ -43,14 +44,21 @@ export class Slabs {
     this.#fill += sizeBytes;
   }
 
-  /** Keeps the slab that `part` lies in from being used again. Memory that is no slab's is nobody's concern. */
-  hold(part: Uint8Array): void {
-    const holds = this.#holds.get(part.buffer);
-    if (holds !== undefined) this.#holds.set(part.buffer, holds + 1);
+  /** Keeps the slab that `part` lies in from being used again; false for what lies in none. */
+  hold(part: ContentPart): boolean {
+    const slab = slabOf(part);
+    const holds = slab ? this.#holds.get(slab) : undefined;
+    if (slab === null || holds === undefined) return false;
+    this.#holds.set(slab, holds + 1);
+    return true;
   }
 
-  release(part: Uint8Array): void {
-    if (this.#holds.has(part.buffer)) this.#letGo(part.buffer as SharedArrayBuffer);
+  /** The same answer as that of `hold`. */
+  release(part: ContentPart): boolean {
+    const slab = slabOf(part);
+    if (slab === null || !this.#holds.has(slab)) return false;
+    this.#letGo(slab);
+    return true;
   }
 
   #take(): SharedArrayBuffer {
@@ -67,4 +75,8 @@ export class Slabs {
     this.#free.push(slab);
     this.#onFree();
   }
+}
+
+function slabOf(part: ContentPart): SharedArrayBuffer | null {
+  return part instanceof Uint8Array && part.buffer instanceof SharedArrayBuffer ? part.buffer : null;
 }
