@@ -100,9 +100,10 @@ export class Job {
   async restore(rootPid: number, isLazy: boolean): Promise<void> {
     const lazyPages = isLazy ? await this.#startLazyPages() : null;
     const options = ['restore', ...COMMON_OPTIONS, '--log-file', 'restore.log', '--restore-detached'];
-    const code = await endOf(startCriu([...options, ...(lazyPages ? LAZY_OPTIONS : EAGER_OPTIONS)]));
+    const criu = startCriu([...options, ...(lazyPages ? LAZY_OPTIONS : EAGER_OPTIONS)]);
+    lazyPages?.guard(criu);
+    const code = await endOf(criu);
     if (code !== 0) {
-      await lazyPages?.abandon();
       const log = await readLog('restore.log');
       if (code === null || MACHINE_AT_FAULT.test(log)) throw machineFailed(log);
       throw failure('restoreFailed', 'CRIU could not restore the job', log);

@@ -30,36 +30,39 @@ const DAEMON_OPTIONS = [
 /** For `criu restore`. */
 export const LAZY_OPTIONS = ['--lazy-pages'];
 
-export class LazyPages {
-  readonly #daemon: ChildProcess;
-  readonly #holder: ChildProcess;
-  readonly #ends: readonly [daemon: Promise<number | null>, holder: Promise<number | null>];
+interface Started {
+  readonly process: ChildProcess;
+  /** Its exit code; null when it was killed. */
+  readonly end: Promise<number | null>;
+}
 
-  private constructor(daemon: ChildProcess, daemonEnd: Promise<number | null>, holder: ChildProcess) {
+/** A container whose job could not be restored ends, and all of this with it. */
+export class LazyPages {
+  readonly #daemon: Started;
+  readonly #holder: Started;
+
+  private constructor(daemon: Started, holder: Started) {
     this.#daemon = daemon;
     this.#holder = holder;
-    this.#ends = [daemonEnd, endOf(holder)];
   }
 
-  /** Starts the daemon, which will ask through `pages`. The restore may come when this resolves. Throws `FreezerError` `restoreFailed`. */
+  /**
+   * Starts the daemon, which will ask through `pages`. The restore may come when this resolves. Throws `FreezerError` `failed`: the
+   * checkpoint may be all right, and an eager thaw of it, which needs nothing of this, succeed.
+   */
   static async start(pages: Socket): Promise<LazyPages> {
     await mkdir(DAEMON_FOLDER);
-    const daemon = startCriu(DAEMON_OPTIONS, pages, ['pipe']);
-    const daemonEnd = endOf(daemon);
-    const status = daemon.stdio[3] as Readable;
-    await ready(once(status, 'data'), daemonEnd, "CRIU's daemon for lazy pages");
+    const daemon = await started(startCriu(DAEMON_OPTIONS, pages, ['pipe']), 3, "CRIU's daemon for lazy pages");
     // From now on the daemon's end is the end of the connection.
     pages.destroy();
-    const paths = [join(places.images, SOCKET), join(DAEMON_FOLDER, SOCKET)];
-    const holder = spawn(toolbox.holdFaults, [...paths, String(daemon.pid)], { stdio: ['ignore', 'pipe', 'inherit'] });
-    const lazyPages = new LazyPages(daemon, daemonEnd, holder);
-    await ready(once(holder.stdout as Readable, 'data'), endOf(holder), 'What holds the faults of the job').catch(
-      async (error: unknown) => {
-        await lazyPages.abandon();
-        throw error;
-      },
-    );
-    return lazyPages;
+    const args = [join(places.images, SOCKET), join(DAEMON_FOLDER, SOCKET), String(daemon.process.pid)];
+    const holder = spawn(toolbox.holdFaults, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    return new LazyPages(daemon, await started(holder, 1, 'What holds the faults of the job'));
+  }
+
+  /** Kills a restore that is under way when the daemon fails: it could wait for a page for ever. */
+  guard(restore: ChildProcess): void {
+    void this.#daemon.end.then((code) => code === 0 || restore.kill('SIGKILL'));
   }
 
   /**
@@ -67,24 +70,17 @@ export class LazyPages {
    * container ends.
    */
   async fill(): Promise<void> {
-    const [daemonEnd, holderEnd] = this.#ends;
     // It ends by itself only when there is nothing left to hold.
     let isFilled = false;
-    void holderEnd.then(
+    void this.#holder.end.then(
       (code) => isFilled || code === 0 || cannotFill(`what holds its faults ended with ${code ?? 'a signal'}`),
     );
-    const code = await daemonEnd;
+    const code = await this.#daemon.end;
     if (code !== 0) cannotFill(`CRIU's daemon ended with ${code ?? 'a signal'}`);
     isFilled = true;
     // Until its copies are closed, the job waits even for pages that are zeros by right.
-    this.#holder.kill('SIGKILL');
-    await holderEnd;
-  }
-
-  /** The restore has failed: there is no job to be filled. */
-  async abandon(): Promise<void> {
-    for (const process of [this.#daemon, this.#holder]) process.kill('SIGKILL');
-    await Promise.all(this.#ends);
+    this.#holder.process.kill('SIGKILL');
+    await this.#holder.end;
   }
 }
 
@@ -93,10 +89,22 @@ function cannotFill(why: string): never {
   process.exit(1);
 }
 
-async function ready(sign: Promise<unknown>, end: Promise<number | null>, what: string): Promise<void> {
-  const failed = end.then((code) => {
-    const remedy = 'Thaw it eagerly, or see what the kernel lacks: CONFIG_USERFAULTFD is needed.';
-    throw new FreezerError('restoreFailed', `${what} did not start: it ended with ${code ?? 'a signal'}.`, remedy);
-  });
-  await Promise.race([sign, failed]);
+/** Resolves when the process has said something through this descriptor of its, by which it is ready. */
+async function started(process: ChildProcess, descriptor: 1 | 3, what: string): Promise<Started> {
+  const end = endOf(process);
+  const failed = end.then(
+    (code) => didNotStart(what, `it ended with ${code ?? 'a signal'}`),
+    (cause: Error) => didNotStart(what, cause.message),
+  );
+  const ready = once(process, 'spawn').then(
+    () => once(process.stdio[descriptor] as Readable, 'data'),
+    () => failed,
+  );
+  await Promise.race([ready, failed]);
+  return { process, end };
+}
+
+function didNotStart(what: string, why: string): never {
+  const remedy = 'Thaw it eagerly, or see what the kernel lacks: CONFIG_USERFAULTFD is needed.';
+  throw new FreezerError('failed', `${what} did not start: ${why}.`, remedy);
 }

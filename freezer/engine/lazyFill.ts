@@ -26,7 +26,7 @@ export interface LazyFillOptions {
 
 /**
  * Resolves when CRIU has said that it is through. Rejects with `FreezerError`: `corrupt` for content that does not verify, `failed`
- * when CRIU leaves early or is not understood.
+ * when CRIU is not understood, `lost` when it leaves early: why, the agent knows.
  */
 export async function fillLazily(options: LazyFillOptions): Promise<void> {
   await using directory = await open(options.controlDirectory, constants.O_DIRECTORY);
@@ -87,5 +87,5 @@ class Fill {
 
 function leftEarly(cause?: unknown): FreezerError {
   const what = "CRIU's daemon for lazy pages left before the program had all its memory.";
-  return new FreezerError('failed', what, "See the worker's log for its last words.", { cause });
+  return new FreezerError('lost', what, "See the worker's log for its last words.", { cause });
 }

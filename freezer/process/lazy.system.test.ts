@@ -1,11 +1,12 @@
 /** Lazy thaws: a program that runs before its memory is there never sees, keeps or ends by a byte that is not its own. */
 import { readdirSync, readFileSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { copyFile, cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { program } from '../../test/support/programs.ts';
 import { defaultToolbox } from '../../test/support/toolbox.ts';
 import type { Run } from '../runtime.ts';
-import { type Kind, onStage, output, untilLines, withPrograms } from '../testing/stage.ts';
+import { type Kind, onStage, output, Stage, untilLines, withPrograms } from '../testing/stage.ts';
 import { openProcessRuntime } from './runtime.ts';
 
 const kind: Kind = {
@@ -99,5 +100,49 @@ describe('while the memory is being brought', () => {
     const run = await stage().thaw(id, 2);
     expect(await run.ended).toMatchObject({ kind: 'lost', reason: expect.stringContaining('corrupt') });
     expect(await output(run)).not.toMatch(/CORRUPT|done/);
+  });
+});
+
+describe('a lazy thaw that fails before its program runs', () => {
+  async function temporary(): Promise<string> {
+    // Where a job sees what the machine has.
+    const directory = await mkdtemp(join(dirname(defaultToolbox()), 'lazy-'));
+    onTestFinished(() => rm(directory, { recursive: true, force: true }));
+    return directory;
+  }
+
+  /** Freezes it, and would thaw it lazily. */
+  async function freeze(on: Stage, command: string): Promise<string> {
+    const run = await on.start([command, '16', '100000'], withPrograms('memory'));
+    await untilLines(run, 2);
+    const { checkpoint } = await run.freeze({ place: on.place, epoch: 1, afterwards: 'stop' });
+    on.mode = 'lazy';
+    return checkpoint.id;
+  }
+
+  test('tells that CRIU refuses the checkpoint, whoever notices it first', async () => {
+    const executable = join(await temporary(), 'memory');
+    await copyFile(await program('memory'), executable);
+    const id = await freeze(stage(), executable);
+    await rm(executable);
+    await expect(stage().thaw(id, 2)).rejects.toMatchObject({
+      code: 'restoreFailed',
+      message: expect.stringContaining(executable.slice(1)),
+    });
+  });
+
+  test('holds nothing against the checkpoint where this machine cannot fill memory lazily', async () => {
+    const toolboxDirectory = join(await temporary(), 'toolbox');
+    await cp(defaultToolbox(), toolboxDirectory, { recursive: true });
+    await rm(join(toolboxDirectory, 'bin/hold-faults'));
+    const open = (stateDirectory: string) => openProcessRuntime({ stateDirectory, toolboxDirectory });
+    await using lacking = await Stage.make(open);
+    const id = await freeze(lacking, './memory');
+    await expect(lacking.thaw(id, 2)).rejects.toMatchObject({
+      code: 'failed',
+      message: expect.stringContaining('What holds the faults of the job did not start'),
+    });
+    lacking.mode = 'eager';
+    await untilLines(await lacking.thaw(id, 3), 4);
   });
 });

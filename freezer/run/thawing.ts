@@ -5,6 +5,7 @@
 import type { Engine } from '../engine/client.ts';
 import type { Found } from '../engine/protocol.ts';
 import { keepSpareEngine, takeEngine } from '../engine/spare.ts';
+import { FreezerError } from '../errors.ts';
 import type { StepProgress, ThawOptions } from '../runtime.ts';
 import type { Container } from './containerRun.ts';
 import { Filling } from './filling.ts';
@@ -71,8 +72,13 @@ export class Thawing implements AsyncDisposable {
     const brought = this.#engine.peer.request('fill', { controlDirectory, criuVersion: facts.criuVersion });
     brought.catch(() => agent.notify('abandonPages', {}));
     const restored = agent.request('restore', { rootPid, isLazy });
-    // When the engine gave up that is the cause, and CRIU's failure what followed from it.
-    await Promise.race([restored, brought.then(() => restored)]);
+    await Promise.race([
+      restored,
+      brought.then(
+        () => restored,
+        (error: unknown) => causeOf(error, restored),
+      ),
+    ]);
     this.#engine.outlive();
     void keepSpareEngine();
     return new Filling(Promise.all([brought, agent.request('filled', {})]), this.#engine, this.#listeners);
@@ -91,4 +97,13 @@ export class Thawing implements AsyncDisposable {
       throw this.#engine.explain(error);
     }
   }
+}
+
+/**
+ * When the engine gave up that is the cause, and CRIU's failure what followed from it. Where CRIU left the engine it is the other way
+ * round: why is then told by `restored`, which may take longer to come.
+ */
+async function causeOf(error: unknown, restored: Promise<void>): Promise<void> {
+  if (error instanceof FreezerError && error.code === 'lost') return await restored;
+  throw error;
 }
