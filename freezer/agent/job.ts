@@ -25,7 +25,7 @@ import { LAZY_OPTIONS, LazyPages } from './lazyPages.ts';
 import { giveOutputsToJob } from './outputs.ts';
 import { PageListener } from './pageListener.ts';
 import { refuseUndumpable } from './preflight.ts';
-import { processTree } from './processes.ts';
+import { memoryOf, processTree } from './processes.ts';
 import { runProgram } from './program.ts';
 import { controlFiles, type JobStart, places } from './protocol.ts';
 
@@ -63,11 +63,9 @@ const DUMP_OPTIONS = [
   LARGEST_DELETED_FILE.option,
   '--timeout',
   '120',
-  '--page-server',
-  '--ps-socket',
-  // As standard input: Node hands over only the first three descriptors in the blocking mode that CRIU needs.
-  '0',
 ];
+/** Its standard input: Node hands over only the first three descriptors in the blocking mode that CRIU needs. */
+const STREAM_OPTIONS = ['--page-server', '--ps-socket', '0'];
 
 /** CRIU frees its images as it reads them, so that a program's memory is not there twice in the end. */
 const EAGER_OPTIONS = ['--auto-dedup'];
@@ -113,9 +111,10 @@ export class Job {
     await this.#watch(rootPid);
   }
 
-  async preflight(): Promise<void> {
+  async preflight(): Promise<{ memoryBytes: number }> {
     if (this.#state !== 'running') throw notRunning();
     await refuseUndumpable(this.#rootPid);
+    return { memoryBytes: await memoryOf(await processTree(this.#rootPid)) };
   }
 
   async listenForPages(): Promise<void> {
@@ -127,8 +126,8 @@ export class Job {
     this.#pages?.close();
   }
 
-  dump(): Promise<{ rootPid: number }> {
-    return this.#withPages((pages) => this.#dumpThrough(pages));
+  dump(isStreamed: boolean): Promise<{ rootPid: number }> {
+    return isStreamed ? this.#withPages((pages) => this.#dump(STREAM_OPTIONS, pages)) : this.#dump([], 'ignore');
   }
 
   /** When all memory of a job that was restored lazily is there. Until then a dump would have holes. */
@@ -151,10 +150,10 @@ export class Job {
     }
   }
 
-  async #dumpThrough(pages: Socket): Promise<{ rootPid: number }> {
+  async #dump(more: readonly string[], pages: Socket | 'ignore'): Promise<{ rootPid: number }> {
     if (this.#state !== 'running') throw notRunning();
     using hold = await prepareHold();
-    const options = ['dump', '--tree', String(this.#rootPid), ...COMMON_OPTIONS, ...DUMP_OPTIONS];
+    const options = ['dump', '--tree', String(this.#rootPid), ...COMMON_OPTIONS, ...DUMP_OPTIONS, ...more];
     this.#dumping = endOf(startCriu(options, pages)).finally(() => {
       if (this.#state === 'stopped') process.exit(1);
     });
@@ -164,7 +163,9 @@ export class Job {
       return { rootPid: this.#rootPid };
     }
     if (this.#state !== 'running') throw notRunning();
-    throw failure('dumpFailed', 'CRIU could not dump the job', await readLog('dump.log'));
+    const log = await readLog('dump.log');
+    if (DISK_IS_FULL.test(log)) throw noRoom(log);
+    throw failure('dumpFailed', 'CRIU could not dump the job', log);
   }
 
   async resume(): Promise<void> {
@@ -230,6 +231,14 @@ function machineFailed(log: string): FreezerError {
   const words = lastErrors(log).join('; ') || 'CRIU was killed';
   const remedy = 'Give the machine more memory or disk; Floe tries again.';
   return new FreezerError('failed', `This machine could not restore the job: ${words}.`, remedy);
+}
+
+const DISK_IS_FULL = /No space left on device/;
+
+function noRoom(log: string): FreezerError {
+  const words = lastErrors(log).join('; ');
+  const remedy = 'Give the machine more memory or disk.';
+  return new FreezerError('diskFull', `There is no room for the images of the job: ${words}.`, remedy);
 }
 
 function notRunning(): FreezerError {

@@ -50,14 +50,17 @@ export interface AgentMethods {
   restore(of: { rootPid: number; isLazy: boolean }): Promise<void>;
   /** Resolves when all memory of a program that was restored lazily is there; at once for any other. */
   filled(of: Record<string, never>): Promise<void>;
-  /** Looks for what CRIU cannot dump, without stopping the program. Throws `cannotFreeze`. */
-  preflight(of: Record<string, never>): Promise<void>;
+  /** Looks for what CRIU cannot dump, and how much memory there is, without stopping the program. Throws `cannotFreeze`. */
+  preflight(of: Record<string, never>): Promise<{ memoryBytes: number }>;
   /** Listens for the engine at `pages.sock`, so that it can connect. */
   listenForPages(of: Record<string, never>): Promise<void>;
   /** The engine will not connect after all. */
   abandonPages(of: Record<string, never>): void;
-  /** Dumps through that connection and leaves the program stopped. */
-  dump(of: Record<string, never>): Promise<{ rootPid: number }>;
+  /**
+   * Dumps and leaves the program stopped. `isStreamed`: its memory through that connection; else to images like everything
+   * else, where `diskFull` is thrown when they have no room.
+   */
+  dump(of: { isStreamed: boolean }): Promise<{ rootPid: number }>;
   /** Copies what the job changed in its image to `places.layer`; the program stands still. */
   saveLayer(of: { changes: readonly LayerChange[] }): Promise<void>;
   /** The way back, before `restore`. */

@@ -1,5 +1,5 @@
 /**
- * Memory on its way out: CRIU's page stream, cut into windows at multiples of the chunk size in the *address space*, not in the
+ * Memory on its way out: CRIU's page stream, or its images, cut into windows at multiples of the chunk size in the *address space*, not in the
  * stream: a page that appears or goes away changes one window and leaves all others what they were.
  *
  * A window is stored in the cheapest of these ways:
@@ -54,7 +54,7 @@ export interface MemoryWriterOptions {
   readonly digests: PageDigests;
 }
 
-export class MemoryWriter implements PageSink {
+export class MemoryWriter implements PageSink<ContentPart> {
   readonly #writer: ChunkWriter;
   readonly #base: BaseMemory | null;
   readonly #digests: PageDigests;

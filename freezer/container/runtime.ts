@@ -188,6 +188,7 @@ class ContainerRuntime implements Runtime {
     const container: Container = {
       ...launched,
       ...(program.resources?.gpus ? { obstacle: obstacles.gpu } : {}),
+      memoryLimitBytes: program.resources?.memoryBytes,
       facts: { runtime: this.name, image: image.pin, criuVersion, cpuFeatures },
       folder,
       toolboxDirectory: this.#options.toolboxDirectory,

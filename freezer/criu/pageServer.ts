@@ -33,10 +33,10 @@ const ALL_FLAGS = PageFlags.parent | PageFlags.lazy | PageFlags.present;
  * are of the one that was opened last, and of whole pages.
  * Bytes given to `data` are borrowed: they are overwritten after the call returns.
  */
-export interface PageSink {
+export interface PageSink<Bytes = Buffer> {
   open(object: bigint): void;
   range(object: bigint, address: bigint, pages: number, flags: number): void;
-  data(address: bigint, bytes: Buffer): void;
+  data(address: bigint, bytes: Bytes): void;
   close(): void;
 }
 
@@ -145,13 +145,19 @@ export class PageServer {
     const isWide = this.#layout === 'wide';
     const pages = isWide ? Number(this.#header.readBigUInt64LE(8)) : this.#header.readUInt32LE(4);
     const address = this.#header.readBigUInt64LE(isWide ? 16 : 8);
-    if (pages > MOST_PAGES) throw broken(`a range of ${pages} pages`);
-    if (address % BigInt(PAGE_BYTES) !== 0n || address + BigInt(pages * PAGE_BYTES) > END_OF_MEMORY)
-      throw broken(`${pages} pages at ${address.toString(16)}`);
+    const flaw = flawOfRange(address, pages);
+    if (flaw) throw broken(flaw);
     this.#sink.range(object, address, pages, flags);
     this.#address = address;
     this.#dataLeft = flags & PageFlags.present ? pages * PAGE_BYTES : 0;
   }
+}
+
+/** What is wrong with a range of pages, or null. */
+export function flawOfRange(address: bigint, pages: number): string | null {
+  if (pages > MOST_PAGES) return `a range of ${pages} pages`;
+  const isSound = address % BigInt(PAGE_BYTES) === 0n && address + BigInt(pages * PAGE_BYTES) <= END_OF_MEMORY;
+  return isSound ? null : `${pages} pages at ${address.toString(16)}`;
 }
 
 function broken(what: string): FreezerError {

@@ -11,7 +11,10 @@ export interface EngineMethods {
    * through. Rejects only for reasons of its own: the store refuses, the stream is not understood.
    */
   receivePages(of: { controlDirectory: string; criuVersion: [number, number, number] }): Promise<{ isWhole: boolean }>;
-  /** Reads CRIU's images and the job's files. Resolves when everything has been read, though not yet sent. */
+  /**
+   * Reads CRIU's images and the job's files. Resolves when everything has been read, though not yet sent, and nothing of it is needed
+   * any more. Memory that is among the images stays there until it is sent.
+   */
   saveFiles(of: FreezeFolders): Promise<void>;
   /** Waits until all is durable and writes the manifest. Until this resolves there is no checkpoint. */
   commit(facts: CommitFacts): Promise<CheckpointSummary>;

@@ -18,6 +18,7 @@ import { checkpointKeys, type FileEntry, FORMAT_VERSION, type Index, type Manife
 import { MemoryWriter } from '../checkpoint/memory.ts';
 import { indexContext, type OpenedCheckpoint, openCheckpoint } from '../checkpoint/openCheckpoint.ts';
 import { keepDigests, newDigestSeed, PageDigests } from '../checkpoint/pageDigests.ts';
+import { OPEN_IMAGE, PageImages } from '../checkpoint/pageImages.ts';
 import { readContent, saveFiles } from '../checkpoint/saveFiles.ts';
 import { headerLayout, PageServer } from '../criu/pageServer.ts';
 import { keysToWrite, type WritingKeys } from '../encryption/dataKey.ts';
@@ -42,6 +43,8 @@ export class Save implements AsyncDisposable {
   #memoryBytes = 0;
   #fileBytes = 0;
   #images: Index['images'] = [];
+  /** Null where memory came as a stream. */
+  #pageImages: PageImages | null = null;
   #files: FileEntry[] = [];
   #logSizes = { stdout: 0, stderr: 0 };
 
@@ -153,6 +156,7 @@ export class Save implements AsyncDisposable {
       this.#report({ step: 'saving files', doneBytes: this.#fileBytes, totalBytes: null });
     };
     this.#images = await this.#readImages(imagesDirectory);
+    if (this.#memoryBytes === 0) this.#pageImages = this.#opened.use(await PageImages.open(imagesDirectory));
     this.#files = await saveFiles(filesDirectory, { toolboxDirectory, writer: this.#writer, onRead });
     const sizeOf = async (name: string) => (await lstat(join(filesDirectory, 'logs', name))).size;
     this.#logSizes = { stdout: await sizeOf('stdout'), stderr: await sizeOf('stderr') };
@@ -161,9 +165,8 @@ export class Save implements AsyncDisposable {
   async #readImages(directory: string): Promise<Index['images']> {
     const images: Index['images'] = [];
     for (const name of (await readdir(directory)).sort()) {
-      if (!name.endsWith('.img')) continue;
-      // Never through a link: what is read here, the container's side has written.
-      await using file = await open(join(directory, name), constants.O_RDONLY | constants.O_NOFOLLOW);
+      if (!name.endsWith('.img') || PageImages.has(name)) continue;
+      await using file = await open(join(directory, name), OPEN_IMAGE);
       const { size } = await file.stat();
       const pieces = await readContent(file.fd, size, this.#writer, () => undefined);
       images.push({ name, sizeBytes: size, pieces });
@@ -171,7 +174,15 @@ export class Save implements AsyncDisposable {
     return images;
   }
 
+  async #readPageImages(images: PageImages): Promise<void> {
+    this.#memoryBytes = images.sizeBytes;
+    await images.read(this.#memory, async () => {
+      if (this.#writer.isFull) await this.#writer.ready();
+    });
+  }
+
   async commit(facts: CommitFacts): Promise<CheckpointSummary> {
+    if (this.#pageImages) await this.#readPageImages(this.#pageImages);
     await this.#writer.allExamined();
     this.#memory.finish();
     const { chunks, packs } = await this.#writer.finish();

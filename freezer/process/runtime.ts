@@ -149,7 +149,8 @@ async function launch(
     void gone.then(() => clearTimeout(timer));
   };
   const { toolboxDirectory } = options;
-  const container = { facts, folder, toolboxDirectory, agent, gone, kill };
+  const memoryLimitBytes = group?.limits.memoryBytes;
+  const container = { facts, folder, toolboxDirectory, agent, gone, kill, memoryLimitBytes };
   if (group) await orKill(container, undefined, async () => group.hold(await processTree(sandboxPid)));
   return { container, programEnd: end.promise };
 }

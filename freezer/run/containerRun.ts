@@ -7,6 +7,7 @@
  *   preflight          the program holds what CRIU cannot dump      → it never stopped
  *   engine ready       no store, no memory for the engine           → it never stopped
  *   CRIU dumps         CRIU refuses, the engine dies                → CRIU lets the program go on
+ *                      no room for its memory after all             → as above, and it is dumped again, as a stream
  *   files are gathered the engine or the disk fails                 → CRIU is told to let it go on
  *   files are read     a file cannot be read, the disk fails        → as above
  *   (`continue`: it is let go on; from here the program runs while the rest is sent)
@@ -28,7 +29,12 @@ import type { Agent } from './agentLink.ts';
 import { emptyFolder } from './emptyFolder.ts';
 import { cannotBeFilled, type Filling } from './filling.ts';
 import { type RunFolder, removeRunFolder } from './folder.ts';
+import { isInMemory } from './imagesPlace.ts';
 import { orGiveUp } from './orGiveUp.ts';
+import { roomForImages } from './roomForImages.ts';
+
+/** Room for images: this times the program's memory, and so much besides. The rest of the machine wants to live, too. */
+const ROOM = { share: 1.1, bytes: 128 * 2 ** 20 };
 
 /** What the runtime knows of the container and the machine. */
 export interface ContainerFacts {
@@ -46,6 +52,8 @@ export interface Container {
   readonly agent: Agent;
   /** Resolves when the container and everything in it is gone, with its last words. */
   readonly gone: Promise<string>;
+  /** What all in it may use; undefined where there is no limit. */
+  readonly memoryLimitBytes?: number | undefined;
   /** Something that the container has, whatever its program does, and that CRIU does not dump. */
   readonly obstacle?: Obstacle;
   /** Brings into the run's folder what moves with the job and is elsewhere; the program stands still. */
@@ -119,7 +127,7 @@ export class ContainerRun implements Run {
     const { agent } = this.#container;
     // A dump of memory that is not all there would have holes, and CRIU would not say so.
     await this.#filling?.wait(options);
-    await this.preflight();
+    const memoryBytes = await this.#preflight();
     await using engine = takeEngine(options.place.storeUrl, options);
     try {
       const id = checkpointId(options.epoch, ++this.#freezes);
@@ -127,7 +135,7 @@ export class ContainerRun implements Run {
       const digestsDirectory = this.#container.folder.digests;
       const order = { place, checkpointId: id, baseId: this.#newest, digestsDirectory, bufferBytes };
       await engine.peer.request('prepareFreeze', order);
-      const frozen = await this.#dumpAndCommit(engine, options);
+      const frozen = await this.#dumpAndCommit(engine, options, memoryBytes);
       if (options.afterwards === 'continue') void keepSpareEngine();
       return frozen;
     } catch (error) {
@@ -138,22 +146,59 @@ export class ContainerRun implements Run {
   }
 
   async preflight(): Promise<void> {
+    await this.#preflight();
+  }
+
+  async #preflight(): Promise<number> {
     const { agent, obstacle } = this.#container;
     if (obstacle)
       throw new FreezerError('cannotFreeze', `The job cannot be frozen: it has ${obstacle.what}.`, obstacle.remedy);
-    await agent.request('preflight', {});
+    const { memoryBytes } = await agent.request('preflight', {});
+    return memoryBytes;
   }
 
-  async #dumpAndCommit(engine: Engine, options: FreezeOptions): Promise<Frozen> {
-    const { agent, facts, folder } = this.#container;
+  /**
+   * To images where there is room for the memory once more: CRIU then waits for nobody, and the program for CRIU alone. Else as a
+   * stream, which goes on no faster than its content is compressed.
+   */
+  async #dump(engine: Engine, memoryBytes: number): Promise<{ rootPid: number }> {
+    const { agent, folder } = this.#container;
     await emptyFolder(folder.images);
+    if (!(await this.#hasRoomForImages(memoryBytes))) return await this.#dumpAsStream(engine);
+    try {
+      return await agent.request('dump', { isStreamed: false });
+    } catch (error) {
+      if (!(error instanceof FreezerError && error.code === 'diskFull')) throw error;
+      await emptyFolder(folder.images);
+      return await this.#dumpAsStream(engine);
+    }
+  }
+
+  async #dumpAsStream(engine: Engine): Promise<{ rootPid: number }> {
+    const { agent, facts, folder } = this.#container;
     await agent.request('listenForPages', {});
+    const of = { controlDirectory: folder.control, criuVersion: facts.criuVersion };
+    const received = engine.peer.request('receivePages', of);
+    received.catch(() => agent.notify('abandonPages', {}));
+    return await bothOf(agent.request('dump', { isStreamed: true }), received);
+  }
+
+  /** What the program has now, and gets until it stands still. CRIU is in its container, and so are images to the kernel that counts. */
+  async #hasRoomForImages(memoryBytes: number): Promise<boolean> {
+    const { folder, memoryLimitBytes = Number.POSITIVE_INFINITY } = this.#container;
+    const needed = memoryBytes * ROOM.share + ROOM.bytes;
+    if (memoryBytes + needed > memoryLimitBytes || !(await isInMemory(folder.images))) return false;
+    return await roomForImages(folder.images, needed);
+  }
+
+  async #dumpAndCommit(engine: Engine, options: FreezeOptions, memoryBytes: number): Promise<Frozen> {
+    const { agent, facts, folder } = this.#container;
     const frozenAt = Date.now();
     const stoppedAt = performance.now();
     const { criuVersion } = facts;
-    const received = engine.peer.request('receivePages', { controlDirectory: folder.control, criuVersion });
-    received.catch(() => agent.notify('abandonPages', {}));
-    const dumped = await bothOf(agent.request('dump', {}), received);
+    // Images tell nothing while they are written.
+    options.onProgress?.({ step: 'dumping', doneBytes: 0, totalBytes: memoryBytes });
+    const dumped = await this.#dump(engine, memoryBytes);
     await this.#container.gatherFiles?.(options.signal);
     await engine.peer.request('saveFiles', {
       imagesDirectory: folder.images,

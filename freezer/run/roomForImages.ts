@@ -28,10 +28,11 @@ async function freeBytes(directory: string): Promise<number> {
   return (await isInMemory(directory)) ? Math.min(free, await availableMemory()) : free;
 }
 
-/** What the kernel can give without swapping: `MemAvailable` of proc_meminfo(5). */
+/** What the kernel can give without swapping: `MemAvailable` of proc_meminfo(5), or what this process's control group leaves of it. */
 async function availableMemory(): Promise<number> {
   const kibibytes = /^MemAvailable:\s+(\d+) kB$/m.exec(await readFile('/proc/meminfo', 'utf8'))?.[1];
-  return kibibytes === undefined ? Number.POSITIVE_INFINITY : Number(kibibytes) * 1024;
+  const ofMachine = kibibytes === undefined ? Number.POSITIVE_INFINITY : Number(kibibytes) * 1024;
+  return Math.min(ofMachine, process.availableMemory());
 }
 
 function mebibytes(bytes: number): number {
