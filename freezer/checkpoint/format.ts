@@ -25,7 +25,8 @@ export const MOST_PACK_BYTES = 64 * 2 ** 20;
 export const MOST_INDEX_BYTES = 256 * 2 ** 20;
 
 const size = z.int().min(0);
-const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+const SHA256 = /^[0-9a-f]{64}$/;
+const sha256 = z.string().regex(SHA256);
 /** Keys are relative to the job's prefix. */
 const packKey = z.string().regex(/^packs\/\d{8}-\d{6}-\d{6,9}$/);
 const indexKey = z.string().regex(/^index\/\d{8}-\d{6}$/);
@@ -70,16 +71,17 @@ export const Manifest = z.strictObject({
 export type Manifest = z.output<typeof Manifest>;
 
 /** Id, pack, offset and size in the pack, size of the content. */
-const Chunk = z.tuple([sha256, size, size, z.int().min(1), z.int().min(1).max(CHUNK_BYTES)]);
-export type Chunk = z.output<typeof Chunk>;
+export type Chunk = [id: string, pack: number, offset: number, storedBytes: number, contentBytes: number];
+// Chunks and pieces are looked at by hand: a large job has 100,000 of them, for which a schema of their parts takes as long as
+// all else before a lazy thaw's first instruction.
+const Chunks = z.custom<Chunk[]>((value) => Array.isArray(value) && value.every(isChunk));
 
 /**
  * A part of some content: a whole chunk, by its number in the index; a part of a chunk, as number, offset and size; or zeros,
  * as -1, 0 and how many.
  */
-const Piece = z.union([size, z.tuple([z.int().min(-1), size, z.int().min(1)])]);
-export type Piece = z.output<typeof Piece>;
-const Pieces = z.array(Piece);
+export type Piece = number | [chunk: number, offset: number, sizeBytes: number];
+const Pieces = z.custom<Piece[]>((value) => Array.isArray(value) && value.every(isPiece));
 
 /**
  * One process's or shared memory object's pages: `pieces`, joined, are the present ranges' pages in order. No piece goes
@@ -145,12 +147,33 @@ export type FileEntry = z.output<typeof FileEntry>;
 
 /** Packs are numbered as the manifest has them. `files` has folders before what is in them. What is not in the list is not there after a thaw. */
 export const Index = z.strictObject({
-  chunks: z.array(Chunk),
+  chunks: Chunks,
   memory: z.array(MemoryObject),
   images: z.array(Image),
   files: z.array(FileEntry),
 });
 export type Index = z.output<typeof Index>;
+
+function isChunk(value: unknown): boolean {
+  if (!Array.isArray(value) || value.length !== 5) return false;
+  const [id, pack, offset, storedBytes, contentBytes]: unknown[] = value;
+  const isNamed = typeof id === 'string' && SHA256.test(id);
+  return isNamed && [pack, offset].every(isCount) && isIn(storedBytes, 1) && isIn(contentBytes, 1, CHUNK_BYTES);
+}
+
+function isPiece(value: unknown): boolean {
+  if (!Array.isArray(value)) return isCount(value);
+  const [chunk, offset, sizeBytes]: unknown[] = value;
+  return value.length === 3 && isIn(chunk, -1) && isCount(offset) && isIn(sizeBytes, 1);
+}
+
+function isCount(value: unknown): boolean {
+  return isIn(value, 0);
+}
+
+function isIn(value: unknown, least: number, most = Number.MAX_SAFE_INTEGER): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most;
+}
 
 export const checkpointKeys = {
   manifests: 'manifests/',

@@ -10,8 +10,11 @@ let lastStoreUrl: string | null = null;
 
 let isReady: Promise<void> = Promise.resolve();
 
-/** Starts one, unless there is one. Resolves when it is ready; nobody need wait for that, and it never rejects. */
-export function keepSpareEngine(): Promise<void> {
+/**
+ * Starts one, unless there is one. Resolves when it is ready; nobody need wait for that, and it never rejects.
+ * @param storeUrl the store that it will most likely be for, where no engine has been taken yet
+ */
+export function keepSpareEngine(storeUrl = lastStoreUrl): Promise<void> {
   if (spare && !spare.isGone) return isReady;
   // What fails here fails again, and is told, when it is wanted; a machine without memory for another process fails at once.
   try {
@@ -19,7 +22,7 @@ export function keepSpareEngine(): Promise<void> {
   } catch {
     return Promise.resolve();
   }
-  isReady = spare.peer.request('warmUp', { storeUrl: lastStoreUrl }).catch(() => undefined);
+  isReady = spare.peer.request('warmUp', { storeUrl }).catch(() => undefined);
   return isReady;
 }
 
