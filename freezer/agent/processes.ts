@@ -19,7 +19,7 @@ async function childrenOf(pid: number): Promise<number[]> {
 /** Bytes of memory that the processes have and no file does, swapped out or not. What they share counts for each. */
 export async function memoryOf(pids: readonly number[]): Promise<number> {
   const statuses = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/status`, 'utf8').catch(ignoreEnded(''))));
-  const counts = statuses.join('\n').matchAll(/^(?:RssAnon|RssShmem|VmSwap):\s+(\d+) kB$/gm);
+  const counts = statuses.join('\n').matchAll(/^(?:RssAnon|RssShmem|HugetlbPages|VmSwap):\s+(\d+) kB$/gm);
   return [...counts].reduce((sum, [, kibibytes]) => sum + Number(kibibytes) * 1024, 0);
 }
 

@@ -31,10 +31,13 @@ import { cannotBeFilled, type Filling } from './filling.ts';
 import { type RunFolder, removeRunFolder } from './folder.ts';
 import { isInMemory } from './imagesPlace.ts';
 import { orGiveUp } from './orGiveUp.ts';
-import { roomForImages } from './roomForImages.ts';
+import { promiseRoomForImages } from './roomForImages.ts';
 
-/** Room for images: this times the program's memory, and so much besides. The rest of the machine wants to live, too. */
-const ROOM = { share: 1.1, bytes: 128 * 2 ** 20 };
+/**
+ * Room for images: this times the program's memory, and so much besides. They stay until they are sent, and whatever else is on
+ * the machine, the program included, may grow meanwhile.
+ */
+const ROOM = { share: 1.25, bytes: 256 * 2 ** 20 };
 
 /** What the runtime knows of the container and the machine. */
 export interface ContainerFacts {
@@ -164,7 +167,8 @@ export class ContainerRun implements Run {
   async #dump(engine: Engine, memoryBytes: number): Promise<{ rootPid: number }> {
     const { agent, folder } = this.#container;
     await emptyFolder(folder.images);
-    if (!(await this.#hasRoomForImages(memoryBytes))) return await this.#dumpAsStream(engine);
+    using room = await this.#roomForImages(memoryBytes);
+    if (!room) return await this.#dumpAsStream(engine);
     try {
       return await agent.request('dump', { isStreamed: false });
     } catch (error) {
@@ -184,11 +188,11 @@ export class ContainerRun implements Run {
   }
 
   /** What the program has now, and gets until it stands still. CRIU is in its container, and so are images to the kernel that counts. */
-  async #hasRoomForImages(memoryBytes: number): Promise<boolean> {
+  async #roomForImages(memoryBytes: number): Promise<Disposable | null> {
     const { folder, memoryLimitBytes = Number.POSITIVE_INFINITY } = this.#container;
     const needed = memoryBytes * ROOM.share + ROOM.bytes;
-    if (memoryBytes + needed > memoryLimitBytes || !(await isInMemory(folder.images))) return false;
-    return await roomForImages(folder.images, needed);
+    if (memoryBytes + needed > memoryLimitBytes || !(await isInMemory(folder.images))) return null;
+    return await promiseRoomForImages(folder.images, needed);
   }
 
   async #dumpAndCommit(engine: Engine, options: FreezeOptions, memoryBytes: number): Promise<Frozen> {

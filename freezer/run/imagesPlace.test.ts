@@ -1,12 +1,12 @@
 /** Where images are kept: real tmpfs, real disks, and processes that die. */
 import { execFileSync } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, rm, stat, statfs } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { makeRunFolder, removeRunFolder } from './folder.ts';
 import { isInMemory, openImagesPlace, openOnDisk } from './imagesPlace.ts';
-import { requireRoomForImages, roomForImages } from './roomForImages.ts';
+import { promiseRoomForImages, requireRoomForImages, roomForImages } from './roomForImages.ts';
 
 let directory: string;
 let memory: string;
@@ -98,11 +98,24 @@ describe('room', () => {
     for (const place of [memory, directory]) {
       expect(await roomForImages(place, 2 ** 20)).toBe(true);
       expect(await roomForImages(place, 2 ** 50)).toBe(false);
+      expect(await promiseRoomForImages(place, 2 ** 50)).toBeNull();
       await requireRoomForImages(place, 2 ** 20);
       await expect(requireRoomForImages(place, 2 ** 50)).rejects.toMatchObject({
         code: 'diskFull',
         message: expect.stringContaining('has room for'),
       });
     }
+  });
+
+  test('two that are dumped at once do not count on the same', async () => {
+    const { bavail, bsize } = await statfs(memory);
+    const most = Math.min(bavail * bsize, process.availableMemory()) * 0.6;
+    {
+      using first = await promiseRoomForImages(memory, most);
+      expect(first).not.toBeNull();
+      expect(await promiseRoomForImages(memory, most)).toBeNull();
+    }
+    using again = await promiseRoomForImages(memory, most);
+    expect(again).not.toBeNull();
   });
 });

@@ -8,6 +8,27 @@ export async function roomForImages(directory: string, sizeBytes: number): Promi
   return sizeBytes <= (await freeBytes(directory));
 }
 
+let promisedBytes = 0;
+
+/**
+ * As above, and keeps others of this process from counting on the same room until it is disposed of: once images are written
+ * they count by themselves. Null where they do not fit.
+ */
+export async function promiseRoomForImages(directory: string, sizeBytes: number): Promise<Disposable | null> {
+  promisedBytes += sizeBytes;
+  const giveBack = () => {
+    promisedBytes -= sizeBytes;
+  };
+  try {
+    if (await roomForImages(directory, promisedBytes)) return { [Symbol.dispose]: giveBack };
+  } catch (error) {
+    giveBack();
+    throw error;
+  }
+  giveBack();
+  return null;
+}
+
 /**
  * Throws `FreezerError` `diskFull` where they do not fit: not the checkpoint's fault, and another machine, or this one later,
  * may have the room.
