@@ -4,12 +4,13 @@ import { confinesTheJob } from '../testing/contract/confinement.ts';
 import { keepsFiles } from '../testing/contract/files.ts';
 import { goesOnAfterFreezes } from '../testing/contract/freezes.ts';
 import { keepsTheJobFromTheMachine } from '../testing/contract/hardening.ts';
-import { movesExactly, movesLazily } from '../testing/contract/moves.ts';
+import { movesAsStream, movesExactly, movesLazily } from '../testing/contract/moves.ts';
 import { refusesCheckpoints } from '../testing/contract/refusals.ts';
 import { debian } from './testing/kinds.ts';
 
 describe('Docker, an image of Debian', () => {
   movesExactly(debian);
+  movesAsStream(debian);
   movesLazily(debian);
   keepsFiles(debian);
   goesOnAfterFreezes(debian);

@@ -8,7 +8,7 @@ import { confinesTheJob } from '../testing/contract/confinement.ts';
 import { keepsFiles } from '../testing/contract/files.ts';
 import { goesOnAfterFreezes } from '../testing/contract/freezes.ts';
 import { keepsTheJobFromTheMachine } from '../testing/contract/hardening.ts';
-import { movesExactly, movesLazily } from '../testing/contract/moves.ts';
+import { movesAsStream, movesExactly, movesLazily } from '../testing/contract/moves.ts';
 import { refusesCheckpoints } from '../testing/contract/refusals.ts';
 import { type Kind, onStage, output, untilLines } from '../testing/stage.ts';
 import { openProcessRuntime } from './runtime.ts';
@@ -18,6 +18,7 @@ const kind: Kind = {
 };
 
 movesExactly(kind);
+movesAsStream(kind);
 movesLazily(kind);
 keepsFiles(kind);
 goesOnAfterFreezes(kind);

@@ -52,6 +52,24 @@ export function movesExactly(kind: Kind): void {
   });
 }
 
+/** Of a job with a limit, which the machine must be able to set. */
+export function movesAsStream(kind: Kind): void {
+  const stage = onStage(kind);
+  const memory = kind.memory ?? './memory';
+
+  test('a job whose limit has no room for images moves as a stream, three times', async () => {
+    const words = ['16', '400', kind.modes?.[0] ?? 'random'];
+    const limited = { resources: { memoryBytes: 128 * 2 ** 20 } };
+    let run = await stage().start([memory, ...words, '--pace-ms', '10'], withPrograms('memory'), limited);
+    for (const epoch of [1, 2, 3]) {
+      await untilLines(run, 8 * epoch);
+      run = await stage().move(run, epoch, limited);
+    }
+    expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
+    expect(await output(run)).toBe((await undisturbed(words)).stdout);
+  });
+}
+
 /** Three moves of a program that runs, each time, before its memory is there. Needs nothing of the image but the memory program. */
 export function movesLazily(kind: Kind): void {
   const stage = onStage(kind);
