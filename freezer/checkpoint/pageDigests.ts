@@ -22,6 +22,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { isNoSpace } from '../noSpace.ts';
 import { digestPages } from './digestPages.ts';
 import { PAGE_BYTES } from './format.ts';
 
@@ -59,8 +60,9 @@ export class PageDigests implements Disposable {
     const file = openSync(join(directory, NEW), 'w', 0o600);
     const header = Buffer.alloc(HEADER_BYTES);
     header.writeBigUInt64LE(seed);
-    writeSync(file, header);
-    return new PageDigests(file, seed);
+    const digests = new PageDigests(file, seed);
+    digests.#writeAt(0, header);
+    return digests;
   }
 
   /** So many pages there are, known or not. */
@@ -75,7 +77,19 @@ export class PageDigests implements Disposable {
   }
 
   write(firstPage: number, digests: Uint8Array): void {
-    writeSync(this.#file, digests, 0, digests.length, HEADER_BYTES + firstPage * DIGEST_BYTES);
+    this.#writeAt(HEADER_BYTES + firstPage * DIGEST_BYTES, digests);
+  }
+
+  /**
+   * Where the disk has no room, pages stay unknown and are sent once more some day: no reason to lose the freeze or the thaw under way.
+   * Nor is what was written in part, which is like no page's digest but by the same chance as any.
+   */
+  #writeAt(position: number, bytes: Uint8Array): void {
+    try {
+      writeSync(this.#file, bytes, 0, bytes.length, position);
+    } catch (error) {
+      if (!isNoSpace(error)) throw error;
+    }
   }
 
   [Symbol.dispose](): void {

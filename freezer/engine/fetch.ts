@@ -21,6 +21,7 @@ import { encodePagemap, pagemapName, pagesName } from '../criu/pagemap.ts';
 import { headerLayout } from '../criu/pageServer.ts';
 import { KeyRing } from '../encryption/keyRing.ts';
 import { FreezerError } from '../errors.ts';
+import { isNoSpace } from '../noSpace.ts';
 import { requireRoomForImages } from '../run/roomForImages.ts';
 import type { StepProgress } from '../runtime.ts';
 import { ChunkCache } from './chunkCache.ts';
@@ -141,8 +142,7 @@ export class Fetch implements AsyncDisposable {
     try {
       await work();
     } catch (error) {
-      const isFull = error instanceof Error && 'code' in error && error.code === 'ENOSPC';
-      throw isFull || error instanceof FreezerError
+      throw isNoSpace(error) || error instanceof FreezerError
         ? error
         : corrupt(this.#reader.manifest.id, `its files cannot be made: ${error}`);
     }
