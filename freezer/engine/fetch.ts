@@ -105,10 +105,12 @@ export class Fetch implements AsyncDisposable {
   async fill({ controlDirectory, criuVersion }: FillOrder): Promise<void> {
     const totalBytes = lazyBytes(this.#lazy);
     const cache = new ChunkCache(this.#reader, (chunk, pageDigests) => this.#digests?.chunkRead(chunk, pageDigests));
+    const source = new PageSource(this.#lazy, cache);
+    source.start();
     await fillLazily({
       controlDirectory,
       layout: headerLayout(criuVersion),
-      source: new PageSource(this.#lazy, cache),
+      source,
       onBrought: (doneBytes) => this.#report({ step: 'filling', doneBytes, totalBytes }),
     });
     this.#digests?.keep(this.#reader.manifest.id);
