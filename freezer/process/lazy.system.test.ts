@@ -1,8 +1,9 @@
 /** Lazy thaws: a program that runs before its memory is there never sees, keeps or ends by a byte that is not its own. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { copyFile, cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { processTree } from '../../test/support/processes.ts';
 import { program } from '../../test/support/programs.ts';
 import { defaultToolbox } from '../../test/support/toolbox.ts';
 import type { Run } from '../runtime.ts';
@@ -28,19 +29,13 @@ test.each(['plain', 'random', 'threads', 'tree', 'shared'])('three lazy moves: %
   expect(await output(run)).toBe(expected);
 });
 
-/** Processes below this one whose command line has the words. */
-function processesWith(...words: string[]): number[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .filter((name) => {
-      try {
-        const command = readFileSync(join('/proc', name, 'cmdline'), 'utf8').split('\0');
-        return words.every((word) => command.some((argument) => argument.endsWith(word)));
-      } catch {
-        return false; // it has ended
-      }
-    })
-    .map(Number);
+/** Those that this file has started and whose command line has the words: other tests have the same ones beside it. */
+async function processesWith(...words: string[]): Promise<number[]> {
+  const ours = await processTree(process.pid);
+  const found = ours.filter(({ command }) =>
+    words.every((word) => command.some((argument) => argument.endsWith(word))),
+  );
+  return found.map(({ pid }) => pid);
 }
 
 describe('while the memory is being brought', () => {
@@ -68,7 +63,7 @@ describe('while the memory is being brought', () => {
     ['what holds the faults', ['hold-faults']],
   ])('the death of %s ends the run as lost', async (_, words) => {
     const run = await thawLazily();
-    const victims = processesWith(...words);
+    const victims = await processesWith(...words);
     expect(victims).not.toEqual([]);
     for (const pid of victims) process.kill(pid, 'SIGKILL');
     expect(await run.ended).toMatchObject({ kind: 'lost' });
@@ -77,7 +72,7 @@ describe('while the memory is being brought', () => {
 
   test('a freeze waits for all of it, and the checkpoint is whole', async () => {
     const run = await thawLazily();
-    expect(processesWith('lazy-pages', '--page-server')).not.toEqual([]);
+    expect(await processesWith('lazy-pages', '--page-server')).not.toEqual([]);
     const steps = new Set<string>();
     const onProgress = ({ step }: { step: string }) => steps.add(step);
     const { checkpoint } = await run.freeze({ place: stage().place, epoch: 2, afterwards: 'stop', onProgress });
