@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { pagemapName } from '../criu/pagemap.ts';
 import { Chain, type ObjectMemory } from '../testing/chain.ts';
 import { checkpointKeys, PAGE_BYTES } from './format.ts';
 
@@ -41,9 +42,10 @@ function pagesOf(model: Model, object = PROCESS): Map<number, Buffer> {
   return pages;
 }
 
-/** In order of their addresses, neighbours in one run. */
+/** In the order of their images' names and of their addresses, neighbours in one run. */
 function memoryOf(model: Model): ObjectMemory[] {
-  return [...model].map(([object, pages]) => {
+  const objects = [...model].sort(([a], [b]) => pagemapName(a).localeCompare(pagemapName(b)));
+  return objects.map(([object, pages]) => {
     const runs: { page: number; parts: Buffer[] }[] = [];
     for (const [page, content] of [...pages].sort(([a], [b]) => a - b)) {
       const last = runs.at(-1);
@@ -99,14 +101,16 @@ test('zeros cost nothing', async () => {
 });
 
 describe.each([
-  ['plain', undefined],
-  ['encrypted', KEY],
-])('the second checkpoint, %s', (_, keys) => {
+  ['plain', undefined, false],
+  ['encrypted', KEY, false],
+  ['from images', undefined, true],
+])('the second checkpoint, %s', (_, keys, isFromImages) => {
   let model: Model;
   let first: Awaited<ReturnType<typeof take>>;
 
   beforeEach(async () => {
     chain.keys = keys;
+    chain.isFromImages = isFromImages;
     model = modelOf(32 * PAGES_PER_WINDOW);
     first = await take(model);
   });
@@ -295,16 +299,18 @@ function change(pages: Map<number, Buffer>, { do: what, page: first, pages: coun
 }
 
 test.each([
-  ['plain', undefined],
-  ['encrypted', KEY],
+  ['plain', undefined, false],
+  ['encrypted', KEY, false],
+  ['from images', undefined, true],
 ])(
   'any sequence of changes comes back byte for byte, at each checkpoint, %s',
-  async (_, keys) => {
+  async (_, keys, isFromImages) => {
     await fc.assert(
       fc.asyncProperty(fc.array(generation, { minLength: 2, maxLength: 20, size: 'max' }), async (generations) => {
         const own = await mkdtemp(join(tmpdir(), 'floe-increments-'));
         try {
           await using any = await Chain.make(own, keys);
+          any.isFromImages = isFromImages;
           const model: Model = new Map();
           const taken: { id: string; memory: ObjectMemory[] }[] = [];
           for (const { object, steps, digests } of generations) {

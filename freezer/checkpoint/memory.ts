@@ -14,7 +14,7 @@ import type { PageSink } from '../criu/pageServer.ts';
 import type { BaseMemory } from './baseMemory.ts';
 import { ChangedPages } from './changedPages.ts';
 import type { ChunkWriter, Finding } from './chunkWriter.ts';
-import { bytesOf, type ContentPart, mergedParts, partOfPart } from './content.ts';
+import { bytesOf, type Content, type ContentPart, mergedParts, partOfPart } from './content.ts';
 import { CHUNK_BYTES, type Index, PAGE_BYTES, type Piece } from './format.ts';
 import { DIGEST_BYTES, type PageDigests, ZERO_PAGE } from './pageDigests.ts';
 import { countParts, type Part, piecesOf, zeros } from './pieces.ts';
@@ -52,12 +52,15 @@ export interface MemoryWriterOptions {
   readonly base: BaseMemory | null;
   /** Where the pages' digests are written, for the next checkpoint. */
   readonly digests: PageDigests;
+  /** What is known of whole pages before they are examined. Default nothing. */
+  readonly digestsOf?: (pages: Content) => Uint8Array | null;
 }
 
 export class MemoryWriter implements PageSink<ContentPart> {
   readonly #writer: ChunkWriter;
   readonly #base: BaseMemory | null;
   readonly #digests: PageDigests;
+  readonly #digestsOf: (pages: Content) => Uint8Array | null;
   readonly #objects: WindowedObject[] = [];
   readonly #changed: ChangedPages;
   /** For a window that is not all in one place. */
@@ -66,10 +69,11 @@ export class MemoryWriter implements PageSink<ContentPart> {
   #window: Window | null = null;
   #pages = 0;
 
-  constructor({ writer, base, digests }: MemoryWriterOptions) {
+  constructor({ writer, base, digests, digestsOf = () => null }: MemoryWriterOptions) {
     this.#writer = writer;
     this.#base = base;
     this.#digests = digests;
+    this.#digestsOf = digestsOf;
     this.#changed = new ChangedPages(writer);
   }
 
@@ -145,10 +149,21 @@ export class MemoryWriter implements PageSink<ContentPart> {
     const window = this.#window;
     this.#window = null;
     if (!window) return;
+    if (this.#isKnown(window)) return;
     this.#writer.examine(window.parts, { ...this.#asked(window), digests: true }, (finding) =>
       this.#place(window, finding),
     );
     for (const part of window.parts) this.#writer.slabs.release(part);
+  }
+
+  /** Whether it is as the base has it, by what is known before its pages are looked at. */
+  #isKnown(window: Window): boolean {
+    const digests = this.#base && this.#digestsOf(window.parts);
+    const pieces = digests && this.#asBefore(window, digests);
+    if (!pieces) return false;
+    this.#digests.write(window.firstPage, digests);
+    window.object.windows[window.position] = pieces;
+    return true;
   }
 
   #asked({ object, number }: Window) {

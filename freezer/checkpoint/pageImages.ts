@@ -6,7 +6,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open, readdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { decodePagemap, type PageRange, pagemapObject, pagesName } from '../criu/pagemap.ts';
+import { decodePagemap, isPagesName, type PageRange, pagemapObject, pagesName } from '../criu/pagemap.ts';
 import { flawOfRange, PageFlags, type PageSink } from '../criu/pageServer.ts';
 import { FreezerError } from '../errors.ts';
 import type { FilePart } from './content.ts';
@@ -37,14 +37,18 @@ export class PageImages implements AsyncDisposable {
 
   /** Whether it is for here, and not an image like others. */
   static has(name: string): boolean {
-    return name.startsWith('pages-') || pagemapObject(name) !== null;
+    return isPagesName(name) || pagemapObject(name) !== null;
   }
 
   /**
    * Takes the images out of their folder: their memory comes free when this is disposed of, or the process ends. Throws `FreezerError`
    * `dumpFailed` where they do not belong together.
+   * @param openedAs what is open already, by name, and remains the caller's
    */
-  static async open(directory: string): Promise<PageImages> {
+  static async open(
+    directory: string,
+    openedAs: (name: string) => FileHandle | undefined = () => undefined,
+  ): Promise<PageImages> {
     await using opened = new AsyncDisposableStack();
     const images: MemoryImage[] = [];
     for (const name of (await readdir(directory)).sort()) {
@@ -53,7 +57,7 @@ export class PageImages implements AsyncDisposable {
       await using file = await open(join(directory, name), OPEN_IMAGE);
       const { pagesId, ranges } = decodePagemap(await file.readFile());
       const path = join(directory, pagesName(pagesId));
-      const pages = opened.use(await open(path, OPEN_IMAGE));
+      const pages = openedAs(pagesName(pagesId)) ?? opened.use(await open(path, OPEN_IMAGE));
       await unlink(path);
       checkRanges(name, ranges, (await pages.stat()).size);
       images.push({ object, ranges, pages });

@@ -27,6 +27,10 @@ export function pagesName(pagesId: number): string {
   return `pages-${pagesId}.img`;
 }
 
+export function isPagesName(name: string): boolean {
+  return /^pages-\d+\.img$/.test(name);
+}
+
 export function encodePagemap(pagesId: number, ranges: readonly PageRange[]): Buffer {
   const magic = Buffer.alloc(8);
   magic.writeUInt32LE(IMAGE_MAGIC, 0);

@@ -46,6 +46,7 @@ const methods: EngineMethods = {
   prepareFreeze: async (order) => {
     save = await Save.open(order, compressors, report);
   },
+  followImages: async ({ imagesDirectory }) => saving().followImages(imagesDirectory),
   receivePages: ({ controlDirectory, criuVersion }) => saving().receivePages(controlDirectory, criuVersion),
   saveFiles: (folders) => saving().readFiles(folders),
   commit: (facts) => saving().commit(facts),

@@ -6,6 +6,8 @@ export interface EngineMethods {
   warmUp(of: { storeUrl: string | null }): Promise<void>;
   /** Opens the store and starts the threads, so that nothing of that falls into the time that the program stands still. */
   prepareFreeze(order: FreezeOrder): Promise<void>;
+  /** CRIU is about to dump to images in this folder: what can be found out about them while it does, is. Resolves at once. */
+  followImages(of: { imagesDirectory: string }): Promise<void>;
   /**
    * Connects to the socket in the control folder and takes CRIU's page stream to its end. `isWhole`: CRIU has said that it is
    * through. Rejects only for reasons of its own: the store refuses, the stream is not understood.

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { lstat, open, readdir } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { arch, release } from 'node:os';
+import { arch, availableParallelism, release } from 'node:os';
 import { join } from 'node:path';
 import { openStore } from '../../store/index.ts';
 import type { Store } from '../../store/store.ts';
@@ -13,6 +13,7 @@ import { BaseMemory, countPages } from '../checkpoint/baseMemory.ts';
 import { storeFailed, summarize } from '../checkpoint/catalogue.ts';
 import { ChunkWriter } from '../checkpoint/chunkWriter.ts';
 import type { Compressors } from '../checkpoint/compressors.ts';
+import { EarlyDigests } from '../checkpoint/earlyDigests.ts';
 import { encodeIndex } from '../checkpoint/encodeIndex.ts';
 import { checkpointKeys, type FileEntry, FORMAT_VERSION, type Index, type Manifest } from '../checkpoint/format.ts';
 import { MemoryWriter } from '../checkpoint/memory.ts';
@@ -39,10 +40,14 @@ export class Save implements AsyncDisposable {
   readonly #writer: ChunkWriter;
   readonly #memory: MemoryWriter;
   readonly #report: Report;
+  readonly #compressors: Compressors;
+  /** Of the base's pages; null where they are not known. */
+  readonly #before: PageDigests | null;
   readonly #opened = new AsyncDisposableStack();
   #memoryBytes = 0;
   #fileBytes = 0;
   #images: Index['images'] = [];
+  #early: EarlyDigests | null = null;
   /** Null where memory came as a stream. */
   #pageImages: PageImages | null = null;
   #files: FileEntry[] = [];
@@ -63,9 +68,10 @@ export class Save implements AsyncDisposable {
     this.#keys = keys;
     this.#base = base;
     this.#report = report;
+    this.#compressors = compressors;
     this.#opened.use(store);
     const before = base && PageDigests.open(order.digestsDirectory, base.id, countPages(base.index));
-    this.#opened.use(before);
+    this.#before = this.#opened.use(before);
     const digestSeed = before?.seed ?? newDigestSeed();
     this.#writer = new ChunkWriter({
       store,
@@ -81,6 +87,7 @@ export class Save implements AsyncDisposable {
     this.#memory = new MemoryWriter({
       writer: this.#writer,
       base: base && before && new BaseMemory(base, before),
+      digestsOf: (pages) => this.#early?.digestsOf(pages) ?? null,
       digests: this.#opened.use(PageDigests.create(order.digestsDirectory, digestSeed)),
     });
   }
@@ -102,7 +109,19 @@ export class Save implements AsyncDisposable {
     await this.#opened[Symbol.asyncDispose]();
   }
 
+  /**
+   * Where there is nothing to compare pages with, they are best left until they are compressed in the same go; and on the only
+   * processor the program would stand still for it.
+   */
+  followImages(directory: string): void {
+    if (this.#before && availableParallelism() > 1)
+      this.#early = this.#opened.use(new EarlyDigests(directory, this.#compressors, this.#before.seed));
+  }
+
   async receivePages(controlDirectory: string, criuVersion: [number, number, number]): Promise<{ isWhole: boolean }> {
+    // There was no room for images, and what is open keeps what there is.
+    await this.#early?.[Symbol.asyncDispose]();
+    this.#early = null;
     await using directory = await open(controlDirectory, constants.O_DIRECTORY);
     // Through the descriptor, because a socket's path may have 107 bytes at most and folders can be deep.
     const path = join('/proc/self/fd', String(directory.fd), controlFiles.pages);
@@ -156,7 +175,12 @@ export class Save implements AsyncDisposable {
       this.#report({ step: 'saving files', doneBytes: this.#fileBytes, totalBytes: null });
     };
     this.#images = await this.#readImages(imagesDirectory);
-    if (this.#memoryBytes === 0) this.#pageImages = this.#opened.use(await PageImages.open(imagesDirectory));
+    if (this.#memoryBytes === 0) {
+      await this.#early?.stop();
+      this.#pageImages = this.#opened.use(
+        await PageImages.open(imagesDirectory, (name) => this.#early?.handleOf(name)),
+      );
+    }
     this.#files = await saveFiles(filesDirectory, { toolboxDirectory, writer: this.#writer, onRead });
     const sizeOf = async (name: string) => (await lstat(join(filesDirectory, 'logs', name))).size;
     this.#logSizes = { stdout: await sizeOf('stdout'), stderr: await sizeOf('stderr') };

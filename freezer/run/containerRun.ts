@@ -169,6 +169,7 @@ export class ContainerRun implements Run {
     await emptyFolder(folder.images);
     using room = await this.#roomForImages(memoryBytes);
     if (!room) return await this.#dumpAsStream(engine);
+    engine.peer.notify('followImages', { imagesDirectory: folder.images });
     try {
       return await agent.request('dump', { isStreamed: false });
     } catch (error) {

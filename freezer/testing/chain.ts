@@ -3,10 +3,12 @@
  * goes the way that it goes in earnest.
  */
 import { once } from 'node:events';
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, open, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { openStore, type Store } from '../../store/index.ts';
+import { defaultToolbox } from '../../test/support/toolbox.ts';
 import { controlFiles } from '../agent/protocol.ts';
 import { requireManifest } from '../checkpoint/catalogue.ts';
 import { Compressors } from '../checkpoint/compressors.ts';
@@ -14,11 +16,14 @@ import { DigestFiller } from '../checkpoint/digestFiller.ts';
 import { checkpointId, type Manifest, PAGE_BYTES } from '../checkpoint/format.ts';
 import { partOf } from '../checkpoint/pieces.ts';
 import { CheckpointReader } from '../checkpoint/reader.ts';
+import { encodePagemap, type PageRange, pagemapName, pagesName } from '../criu/pagemap.ts';
 import { KeyRing } from '../encryption/keyRing.ts';
 import type { FreezeFolders } from '../engine/protocol.ts';
 import { Save } from '../engine/save.ts';
 
 const DIGEST_SEED = 7n;
+/** How fast a dump is, about. */
+const [DUMP_STEP_BYTES, DUMP_STEP_MS] = [2 ** 20, 1];
 
 /** Pages next to each other, from page number `page` on. */
 export interface Run {
@@ -47,6 +52,8 @@ export class Chain implements AsyncDisposable {
   readonly store: Store;
   readonly prefix = 'jobs/a/';
   keys: readonly string[] | undefined;
+  /** Memory comes as images, which grow while they are followed, and not as a stream. */
+  isFromImages = false;
   /** The last checkpoint, on which the next is built; null for one that stands by itself. */
   last: string | null = null;
   readonly #compressors = new Compressors(2);
@@ -78,10 +85,14 @@ export class Chain implements AsyncDisposable {
       digestsDirectory: this.digestsDirectory,
     };
     await using save = await Save.open(order, this.#compressors, () => undefined);
-    const sent = await this.#send(encodeStream(memory), splitBytes, (controlDirectory) =>
-      save.receivePages(controlDirectory, [4, 2, 1]),
-    );
-    if (!sent.isWhole) throw new Error('The stream was not whole.');
+    if (this.isFromImages) {
+      await save.readFiles(await this.#dump(memory, (directory) => save.followImages(directory)));
+    } else {
+      const sent = await this.#send(encodeStream(memory), splitBytes, (controlDirectory) =>
+        save.receivePages(controlDirectory, [4, 2, 1]),
+      );
+      if (!sent.isWhole) throw new Error('The stream was not whole.');
+    }
     if (folders) await save.readFiles(folders);
     await save.commit(FACTS);
     this.last = id;
@@ -131,6 +142,28 @@ export class Chain implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#compressors[Symbol.asyncDispose]();
     await this.store[Symbol.asyncDispose]();
+  }
+
+  /** As CRIU does: pages first, the pagemap that says where they belong last. */
+  async #dump(memory: readonly ObjectMemory[], follow: (directory: string) => void): Promise<FreezeFolders> {
+    const [imagesDirectory, filesDirectory] = [join(this.directory, 'images'), join(this.directory, 'no-files')];
+    await rm(imagesDirectory, { recursive: true, force: true });
+    for (const folder of [imagesDirectory, join(filesDirectory, 'logs')]) await mkdir(folder, { recursive: true });
+    for (const log of ['stdout', 'stderr']) await writeFile(join(filesDirectory, 'logs', log), '');
+    follow(imagesDirectory);
+    for (const [at, { object, runs }] of memory.entries()) {
+      const ranges: PageRange[] = [];
+      await using pages = await open(join(imagesDirectory, pagesName(at + 1)), 'w');
+      for (const { page, content } of runs) {
+        ranges.push([BigInt(page * PAGE_BYTES), content.length / PAGE_BYTES, PRESENT]);
+        for (let from = 0; from < content.length; from += DUMP_STEP_BYTES) {
+          await pages.write(content.subarray(from, from + DUMP_STEP_BYTES));
+          await setTimeout(DUMP_STEP_MS);
+        }
+      }
+      await writeFile(join(imagesDirectory, pagemapName(object)), encodePagemap(at + 1, ranges));
+    }
+    return { imagesDirectory, filesDirectory, toolboxDirectory: defaultToolbox() };
   }
 
   async #send<T>(stream: Buffer, splitBytes: number, receive: (controlDirectory: string) => Promise<T>): Promise<T> {
