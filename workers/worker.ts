@@ -65,7 +65,7 @@ export interface RunningWorker extends AsyncDisposable {
 /** Throws `FreezerError` `cannotRun` when this machine cannot freeze. */
 export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
   const machine = await options.runtime.check();
-  void keepSpareEngine(options.storeUrl);
+  void keepSpareEngine({ storeUrl: options.storeUrl });
   const daemon = new Daemon(options, machine);
   await daemon.start();
   return daemon;

@@ -31,11 +31,18 @@ export interface OpenedCheckpoint {
 /**
  * Rejects with `FreezerError`: `notFound`, `wrongVersion`, `corrupt` for what is not there or not whole, `wrongKey` for what this key
  * ring cannot read, `storeFailed` when the store does not answer.
+ * @param before as it was opened before: its index is not read again if it is the same. That it is still there is looked at.
  */
-export async function openCheckpoint(source: CheckpointSource, id: string): Promise<OpenedCheckpoint> {
+export async function openCheckpoint(
+  source: CheckpointSource,
+  id: string,
+  before?: OpenedCheckpoint,
+): Promise<OpenedCheckpoint> {
   const { store, prefix, keyRing } = source;
   const manifest = await requireManifest(store, prefix, id);
   const keys = await keysToRead(manifest, prefix, keyRing);
+  if (before?.manifest.id === id && before.manifest.index.sha256 === manifest.index.sha256)
+    return { manifest, keys, index: before.index };
   return { manifest, keys, index: await readIndex(store, prefix, manifest, keys) };
 }
 

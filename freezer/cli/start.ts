@@ -90,7 +90,7 @@ async function start(command: string[], flags: StartFlags): Promise<void> {
   const progress = new Progress(command);
   await using _control = await ControlServer.open(settings.stateDirectory, settings.name, progress.answer);
   using _signals = listen(freezing, progress);
-  void keepSpareEngine(storeUrl);
+  void keepSpareEngine({ storeUrl });
   await Promise.all([runtime.check(), store.check({ signal: progress.signal })]);
   using lease = new StandingLease();
   const workspace = flags.workspace ? resolve(flags.workspace) : existsSync(USUAL_WORKSPACE) ? USUAL_WORKSPACE : null;

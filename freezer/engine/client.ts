@@ -68,9 +68,14 @@ export class Engine implements AsyncDisposable {
     return cancelled(error);
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** As disposing does, but nobody waits until the kernel has taken back what it had: with images in memory that takes long. */
+  end(): void {
     this.#signal?.removeEventListener('abort', this.#onAbort);
     this.#process.kill('SIGKILL');
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.end();
     await this.#gone;
   }
 }

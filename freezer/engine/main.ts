@@ -5,6 +5,8 @@
  */
 import { openStore } from '../../store/index.ts';
 import { Compressors } from '../checkpoint/compressors.ts';
+import { type OpenedCheckpoint, openCheckpoint } from '../checkpoint/openCheckpoint.ts';
+import { KeyRing } from '../encryption/keyRing.ts';
 import { channelTransport, Peer } from '../rpc.ts';
 import type { StepProgress } from '../runtime.ts';
 import { Fetch } from './fetch.ts';
@@ -12,6 +14,7 @@ import type { EngineEvents, EngineMethods } from './protocol.ts';
 import { Save } from './save.ts';
 
 const compressors = new Compressors();
+let expectedBase: OpenedCheckpoint | undefined;
 let save: Save | undefined;
 let fetch: Fetch | undefined;
 
@@ -37,14 +40,17 @@ function report(progress: StepProgress): void {
 }
 
 const methods: EngineMethods = {
-  warmUp: async ({ storeUrl }) => {
+  warmUp: async ({ storeUrl, base }) => {
     if (storeUrl === null) return;
     await using store = await openStore(storeUrl);
     // For what the first request of a process loads, which takes a tenth of a second; there is nothing of this name.
     await store.get('warm-up').catch(() => undefined);
+    if (!base) return;
+    const source = { store, prefix: base.place.prefix, keyRing: KeyRing.of(base.place.encryptionKeys) };
+    expectedBase = await openCheckpoint(source, base.id);
   },
   prepareFreeze: async (order) => {
-    save = await Save.open(order, compressors, report);
+    save = await Save.open(order, compressors, report, expectedBase);
   },
   followImages: async ({ imagesDirectory }) => saving().followImages(imagesDirectory),
   receivePages: ({ controlDirectory, criuVersion }) => saving().receivePages(controlDirectory, criuVersion),

@@ -3,7 +3,7 @@ import type { CheckpointPlace, CheckpointSummary, StepProgress, ThawMode } from 
 
 export interface EngineMethods {
   /** Loads and starts what can be before it is known what is to be done. */
-  warmUp(of: { storeUrl: string | null }): Promise<void>;
+  warmUp(expected: Expected): Promise<void>;
   /** Opens the store and starts the threads, so that nothing of that falls into the time that the program stands still. */
   prepareFreeze(order: FreezeOrder): Promise<void>;
   /** CRIU is about to dump to images in this folder: what can be found out about them while it does, is. Resolves at once. */
@@ -32,6 +32,13 @@ export interface EngineMethods {
    * it. Where that cannot be (`corrupt` content, say), the container must end before this process does.
    */
   fill(order: FillOrder): Promise<void>;
+}
+
+/** What an engine will most likely be for; nothing that it does wrong where it is for something else. */
+export interface Expected {
+  readonly storeUrl: string | null;
+  /** The checkpoint that a freeze builds on. */
+  readonly base: { readonly place: CheckpointPlace; readonly id: string } | null;
 }
 
 export interface FreezeOrder {

@@ -17,7 +17,12 @@ import { EarlyDigests } from '../checkpoint/earlyDigests.ts';
 import { encodeIndex } from '../checkpoint/encodeIndex.ts';
 import { checkpointKeys, type FileEntry, FORMAT_VERSION, type Index, type Manifest } from '../checkpoint/format.ts';
 import { MemoryWriter } from '../checkpoint/memory.ts';
-import { indexContext, type OpenedCheckpoint, openCheckpoint } from '../checkpoint/openCheckpoint.ts';
+import {
+  type CheckpointSource,
+  indexContext,
+  type OpenedCheckpoint,
+  openCheckpoint,
+} from '../checkpoint/openCheckpoint.ts';
 import { keepDigests, newDigestSeed, PageDigests } from '../checkpoint/pageDigests.ts';
 import { OPEN_IMAGE, PageImages } from '../checkpoint/pageImages.ts';
 import { readContent, saveFiles } from '../checkpoint/saveFiles.ts';
@@ -27,7 +32,7 @@ import { KeyRing } from '../encryption/keyRing.ts';
 import { signManifest } from '../encryption/manifestMac.ts';
 import { seal } from '../encryption/seal.ts';
 import { FreezerError } from '../errors.ts';
-import type { CheckpointPlace, CheckpointSummary, StepProgress } from '../runtime.ts';
+import type { CheckpointSummary, StepProgress } from '../runtime.ts';
 import type { CommitFacts, FreezeFolders, FreezeOrder } from './protocol.ts';
 
 type Report = (progress: StepProgress) => void;
@@ -92,14 +97,23 @@ export class Save implements AsyncDisposable {
     });
   }
 
-  /** The compressors stay the caller's. */
-  static async open(order: FreezeOrder, compressors: Compressors, report: Report): Promise<Save> {
+  /**
+   * The compressors stay the caller's.
+   * @param expectedBase saves reading the base's index, if it is this
+   */
+  static async open(
+    order: FreezeOrder,
+    compressors: Compressors,
+    report: Report,
+    expectedBase?: OpenedCheckpoint,
+  ): Promise<Save> {
     const { place, baseId } = order;
     const store = await openStore(place.storeUrl).catch((error: unknown) => {
       throw storeFailed(error);
     });
     const keyRing = KeyRing.of(place.encryptionKeys);
-    const last = baseId === null ? null : await openLast(store, place, baseId, keyRing);
+    const last =
+      baseId === null ? null : await openLast({ store, prefix: place.prefix, keyRing }, baseId, expectedBase);
     const keys = await keysToWrite(last?.manifest.encryption ?? null, keyRing);
     const base = last && keys.goesOn ? new Base(last.manifest, last.index) : null;
     return new Save(store, order, { keys, base, compressors, report });
@@ -257,13 +271,12 @@ export class Save implements AsyncDisposable {
 
 /** Null where it cannot be used: then everything is sent, which is always right. */
 async function openLast(
-  store: Store,
-  { prefix }: CheckpointPlace,
+  source: CheckpointSource,
   id: string,
-  keyRing: KeyRing,
+  expected: OpenedCheckpoint | undefined,
 ): Promise<OpenedCheckpoint | null> {
   try {
-    return await openCheckpoint({ store, prefix, keyRing }, id);
+    return await openCheckpoint(source, id, expected);
   } catch (error) {
     if (error instanceof FreezerError && NOT_USABLE.includes(error.code)) return null;
     throw error;

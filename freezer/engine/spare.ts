@@ -3,18 +3,19 @@
  * interruption and a thaw do not have. One is kept ready for each worker process, about 100 MB; it ends with that.
  */
 import { Engine, type EngineOptions } from './client.ts';
+import type { Expected } from './protocol.ts';
 
 let spare: Engine | null = null;
-/** Of the store that was used last: most likely it is the next one, too. */
+/** The store that was used last: most likely it is the next one, too. */
 let lastStoreUrl: string | null = null;
 
 let isReady: Promise<void> = Promise.resolve();
 
 /**
  * Starts one, unless there is one. Resolves when it is ready; nobody need wait for that, and it never rejects.
- * @param storeUrl the store that it will most likely be for, where no engine has been taken yet
+ * @param expected what it will most likely be for; by default what the last engine taken was for, as far as that can be known
  */
-export function keepSpareEngine(storeUrl = lastStoreUrl): Promise<void> {
+export function keepSpareEngine({ storeUrl = lastStoreUrl, base = null }: Partial<Expected> = {}): Promise<void> {
   if (spare && !spare.isGone) return isReady;
   // What fails here fails again, and is told, when it is wanted; a machine without memory for another process fails at once.
   try {
@@ -22,7 +23,7 @@ export function keepSpareEngine(storeUrl = lastStoreUrl): Promise<void> {
   } catch {
     return Promise.resolve();
   }
-  isReady = spare.peer.request('warmUp', { storeUrl }).catch(() => undefined);
+  isReady = spare.peer.request('warmUp', { storeUrl, base }).catch(() => undefined);
   return isReady;
 }
 

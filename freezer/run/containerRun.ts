@@ -131,7 +131,7 @@ export class ContainerRun implements Run {
     // A dump of memory that is not all there would have holes, and CRIU would not say so.
     await this.#filling?.wait(options);
     const memoryBytes = await this.#preflight();
-    await using engine = takeEngine(options.place.storeUrl, options);
+    const engine = takeEngine(options.place.storeUrl, options);
     try {
       const id = checkpointId(options.epoch, ++this.#freezes);
       const { place, bufferBytes } = options;
@@ -139,12 +139,14 @@ export class ContainerRun implements Run {
       const order = { place, checkpointId: id, baseId: this.#newest, digestsDirectory, bufferBytes };
       await engine.peer.request('prepareFreeze', order);
       const frozen = await this.#dumpAndCommit(engine, options, memoryBytes);
-      if (options.afterwards === 'continue') void keepSpareEngine();
+      if (options.afterwards === 'continue') void keepSpareEngine({ base: { place, id } });
       return frozen;
     } catch (error) {
       // A container that is gone has nothing to resume, and `ended` tells.
       await agent.request('resume', {}).catch(() => undefined);
       throw engine.explain(error);
+    } finally {
+      engine.end();
     }
   }
 
