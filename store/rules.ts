@@ -31,10 +31,6 @@ export function checkRange({ offsetBytes, lengthBytes }: ByteRange): void {
   );
 }
 
-export function joinParts(body: Uint8Array | readonly Uint8Array[]): Uint8Array {
-  return body instanceof Uint8Array ? body : Buffer.concat(body);
-}
-
 export function noSuchObject(key: string, url: string, cause?: unknown): StoreError {
   return new StoreError('notFound', `There is no object ${key} in ${url}.`, 'Check the key and the store.', { cause });
 }

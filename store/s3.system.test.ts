@@ -2,6 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, request, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { PassThrough, Transform } from 'node:stream';
 import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
 import { describeStore, expectStoreError, keysOf } from './conformance.ts';
 import { openStore } from './open.ts';
@@ -110,6 +111,30 @@ it("does not take another's object for its own when an answer was lost", async (
   expect(String(await direct.get('lost'))).toBe('theirs');
 });
 
+it('sends an object again, whole, when the first attempt ends without an answer', async () => {
+  const parts = Array.from({ length: 40 }, () => randomBytes(100_000));
+  await using proxy = await startProxy((count, url) => count === 1 && url.includes('/again') && 'unasked');
+  await using store = await openStore(`s3://${bucket}/${randomUUID()}?endpoint=${proxy.url}`);
+  await store.create('again', parts);
+  expect((await store.get('again')).equals(Buffer.concat(parts))).toBe(true);
+});
+
+it('says why a large object is refused, not that the connection broke', async () => {
+  const large = randomBytes(16 * 2 ** 20);
+  await using store = await openFresh();
+  await store.create('large', large);
+  await expectStoreError(store.create('large', large), 'exists');
+  vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'wrong');
+  await using wrong = await openFresh();
+  await expectStoreError(wrong.create('large', large), 'denied');
+});
+
+it('has the server refuse what was changed on the way', async () => {
+  await using proxy = await startProxy(() => 'changed');
+  await using store = await openStore(`s3://${bucket}/${randomUUID()}?endpoint=${proxy.url}`);
+  await expectStoreError(store.create('changed', [Buffer.from('on the '), Buffer.from('way')]), 'damaged');
+});
+
 it('reads on when an answer breaks off, and says damaged or unreachable when all of them do', async () => {
   const prefix = randomUUID();
   const content = randomBytes(2 ** 20);
@@ -126,16 +151,18 @@ it('reads on when an answer breaks off, and says damaged or unreachable when all
   await expectStoreError(stream.toArray(), 'unreachable');
 });
 
-type Fault = boolean | 'half';
+type Fault = boolean | 'half' | 'unasked' | 'changed';
 
 /**
  * Passes requests on to the server. `fault` says, for the how-manieth request and its URL, whether the answer is lost
- * whole or after half of its body; the server has carried the request out by then.
+ * whole or after half of its body, the server having carried the request out by then; whether the server is not even asked;
+ * or whether a bit of what is sent is changed.
  */
 async function startProxy(fault: (count: number, url: string) => Fault): Promise<AsyncDisposable & { url: string }> {
   let count = 0;
   const server: Server = createServer((incoming, outgoing) => {
     const broken = fault(++count, incoming.url ?? '');
+    if (broken === 'unasked') return void incoming.once('data', () => outgoing.destroy());
     const { method, url, headers } = incoming;
     // The signature covers the Host header, so it stays.
     const passed = request(new URL(url ?? '', ceph.endpoint), { method, headers }, async (answer: IncomingMessage) => {
@@ -145,7 +172,7 @@ async function startProxy(fault: (count: number, url: string) => Fault): Promise
       if (broken === 'half') return outgoing.write(body.subarray(0, body.length / 2), () => outgoing.destroy());
       return outgoing.end(body);
     });
-    incoming.pipe(passed);
+    incoming.pipe(broken === 'changed' ? flipOneBit() : new PassThrough()).pipe(passed);
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -158,4 +185,15 @@ async function startProxy(fault: (count: number, url: string) => Fault): Promise
       await once(server, 'close');
     },
   };
+}
+
+function flipOneBit(): Transform {
+  let isFirst = true;
+  return new Transform({
+    transform(piece: Buffer, _encoding, done) {
+      if (isFirst) piece.writeUInt8(piece.readUInt8(0) ^ 1);
+      isFirst = false;
+      done(null, piece);
+    },
+  });
 }

@@ -16,7 +16,8 @@ import {
 import { Upload } from '@aws-sdk/lib-storage';
 import pRetry from 'p-retry';
 import type { S3Location, StoreOptions } from './open.ts';
-import { checkByRoundTrip, checkKey, checkPrefix, checkRange, joinParts, objectTooShort } from './rules.ts';
+import { checkByRoundTrip, checkKey, checkPrefix, checkRange, objectTooShort } from './rules.ts';
+import { attachBody } from './s3Body.ts';
 import { attemptsOf, explainSdkError, isConflict } from './s3Errors.ts';
 import type { ByteRange, Cancellable, Store, StoredObject } from './store.ts';
 import { guardStream } from './stream.ts';
@@ -66,16 +67,17 @@ class S3Store implements Store {
 
   async create(key: string, body: Uint8Array | readonly Uint8Array[], { signal }: Cancellable = {}): Promise<void> {
     checkKey(key);
-    const bytes = joinParts(body);
+    const parts = body instanceof Uint8Array ? [body] : body;
     let isRepeat = false;
     const attempt = async () => {
       try {
-        const put = new PutObjectCommand({ ...this.#object(key), Body: bytes, IfNoneMatch: '*' });
+        const put = new PutObjectCommand({ ...this.#object(key), IfNoneMatch: '*' });
+        attachBody(put, parts);
         await this.#client.send(put, abortWith(signal));
       } catch (error) {
         const mayHaveWritten = isRepeat || attemptsOf(error) > 1;
         isRepeat = true;
-        if (mayHaveWritten && !isConflict(error) && (await this.#isOurs(key, bytes, error, signal))) return;
+        if (mayHaveWritten && !isConflict(error) && (await this.#isOurs(key, parts, error, signal))) return;
         throw error;
       }
     };
@@ -183,9 +185,9 @@ class S3Store implements Store {
    * An answer may be lost after S3 has written; the repeat then meets our own object and is told 412. Equal bytes
    * are taken for ours. Writers that must not be confused write different bytes.
    */
-  async #isOurs(key: string, bytes: Uint8Array, error: unknown, signal?: AbortSignal): Promise<boolean> {
+  async #isOurs(key: string, parts: readonly Uint8Array[], error: unknown, signal?: AbortSignal): Promise<boolean> {
     if (explainSdkError(error, key).code !== 'exists') return false;
-    return (await this.#getWhole(key, undefined, signal)).equals(bytes);
+    return (await this.#getWhole(key, undefined, signal)).equals(Buffer.concat(parts));
   }
 
   /** S3 has no range of no bytes. */

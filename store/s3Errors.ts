@@ -73,6 +73,7 @@ const byName: Readonly<Record<string, Meaning>> = {
   IncompleteBody: damaged,
   InvalidRange: damaged,
   XAmzContentChecksumMismatch: damaged,
+  XAmzContentSHA256Mismatch: damaged,
   AuthorizationHeaderMalformed: wrongRegion,
   PermanentRedirect: wrongRegion,
   IllegalLocationConstraintException: wrongRegion,
