@@ -1,8 +1,11 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, request, type Server } from 'node:http';
+import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { PassThrough, Transform } from 'node:stream';
+import type { SecureContextOptions } from 'node:tls';
+import { execa } from 'execa';
 import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
 import { describeStore, expectStoreError, keysOf } from './conformance.ts';
 import { openStore } from './open.ts';
@@ -135,6 +138,20 @@ it('has the server refuse what was changed on the way', async () => {
   await expectStoreError(store.create('changed', [Buffer.from('on the '), Buffer.from('way')]), 'damaged');
 });
 
+it('has what is sent over TLS compared, too', async () => {
+  vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0');
+  await using proxy = await startProxy(
+    (count, url) => (count === 1 && url.includes('/again') ? 'unasked' : url.includes('/changed') && 'changed'),
+    await makeCertificate(),
+  );
+  await using store = await openStore(`s3://${bucket}/${randomUUID()}?endpoint=${proxy.url}`);
+  const large = [randomBytes(3 * 2 ** 20), randomBytes(5)];
+  await store.create('again', large);
+  expect((await store.get('again')).equals(Buffer.concat(large))).toBe(true);
+  await expectStoreError(store.create('again', randomBytes(5)), 'exists');
+  await expectStoreError(store.create('changed', large), 'damaged');
+});
+
 it('reads on when an answer breaks off, and says damaged or unreachable when all of them do', async () => {
   const prefix = randomUUID();
   const content = randomBytes(2 ** 20);
@@ -158,9 +175,12 @@ type Fault = boolean | 'half' | 'unasked' | 'changed';
  * whole or after half of its body, the server having carried the request out by then; whether the server is not even asked;
  * or whether a bit of what is sent is changed.
  */
-async function startProxy(fault: (count: number, url: string) => Fault): Promise<AsyncDisposable & { url: string }> {
+async function startProxy(
+  fault: (count: number, url: string) => Fault,
+  certificate?: SecureContextOptions,
+): Promise<AsyncDisposable & { url: string }> {
   let count = 0;
-  const server: Server = createServer((incoming, outgoing) => {
+  const pass = (incoming: IncomingMessage, outgoing: ServerResponse) => {
     const broken = fault(++count, incoming.url ?? '');
     if (broken === 'unasked') return void incoming.once('data', () => outgoing.destroy());
     const { method, url, headers } = incoming;
@@ -173,12 +193,13 @@ async function startProxy(fault: (count: number, url: string) => Fault): Promise
       return outgoing.end(body);
     });
     incoming.pipe(broken === 'changed' ? flipOneBit() : new PassThrough()).pipe(passed);
-  });
+  };
+  const server: Server = certificate ? createSecureServer(certificate, pass) : createServer(pass);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   return {
-    url: `http://127.0.0.1:${port}`,
+    url: `${certificate ? 'https' : 'http'}://127.0.0.1:${port}`,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       server.close();
@@ -196,4 +217,11 @@ function flipOneBit(): Transform {
       done(null, piece);
     },
   });
+}
+
+/** A self-signed certificate and its key, in one text. */
+async function makeCertificate(): Promise<SecureContextOptions> {
+  const form = ['-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=floe-test'];
+  const { stdout } = await execa('openssl', ['req', ...form, '-keyout', '-', '-out', '-']);
+  return { key: stdout, cert: stdout };
 }
