@@ -23,8 +23,16 @@ export const toolbox = {
 /** Programs that need the toolbox's libraries. */
 export type Tool = 'criu' | 'node' | 'tar' | 'cp' | 'rm' | 'getfattr' | 'setfattr';
 
+/** What CRIU's daemon for lazy pages is to load first (agent/native/waitForPages.c). */
+export const waitForPages = join(TOOLBOX_IN_CONTAINER, 'lib/wait-for-pages.so');
+
 /** The command line that starts a tool through the toolbox's own loader, so that no library of the image's is used. */
-export function toolCommand(tool: Tool, directory = TOOLBOX_IN_CONTAINER): [string, ...string[]] {
+export function toolCommand(
+  tool: Tool,
+  directory = TOOLBOX_IN_CONTAINER,
+  preload: readonly string[] = [],
+): [string, ...string[]] {
   const lib = join(directory, 'lib');
-  return [join(lib, 'ld.so'), '--inhibit-cache', '--library-path', lib, join(directory, 'bin', tool)];
+  const options = ['--inhibit-cache', '--library-path', lib, ...preload.flatMap((library) => ['--preload', library])];
+  return [join(lib, 'ld.so'), ...options, join(directory, 'bin', tool)];
 }

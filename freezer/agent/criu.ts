@@ -17,16 +17,20 @@ const TRUSTED_ONLY = ['--no-default-config', '--libdir', join(TOOLBOX_IN_CONTAIN
 /** CRIU would ask a shell whether there is iptables; in this folder there is none. */
 const ENVIRONMENT = { PATH: join(TOOLBOX_IN_CONTAINER, 'bin'), FLOE_CONTROL: places.control };
 
-/** `pages` becomes its standard input; `more` are its descriptors from 3 on. */
-export function startCriu(
-  options: readonly string[],
-  pages: Socket | 'ignore' = 'ignore',
-  more: readonly 'pipe'[] = [],
-): ChildProcess {
-  const [program, ...prefix] = toolCommand('criu');
+interface CriuExtras {
+  /** Becomes its standard input. */
+  readonly pages?: Socket | undefined;
+  /** Its descriptors from 3 on. */
+  readonly more?: readonly 'pipe'[];
+  /** Libraries that are loaded first. */
+  readonly preload?: readonly string[];
+}
+
+export function startCriu(options: readonly string[], { pages, more = [], preload }: CriuExtras = {}): ChildProcess {
+  const [program, ...prefix] = toolCommand('criu', TOOLBOX_IN_CONTAINER, preload);
   const [action = '', ...rest] = options;
   const args = [...prefix, action, ...TRUSTED_ONLY, ...rest];
-  return spawn(program, args, { env: ENVIRONMENT, stdio: [pages, 'ignore', 'inherit', ...more] });
+  return spawn(program, args, { env: ENVIRONMENT, stdio: [pages ?? 'ignore', 'ignore', 'inherit', ...more] });
 }
 
 /** Its exit code; null when it was killed. */

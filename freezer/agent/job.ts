@@ -127,7 +127,7 @@ export class Job {
   }
 
   dump(isStreamed: boolean): Promise<{ rootPid: number }> {
-    return isStreamed ? this.#withPages((pages) => this.#dump(STREAM_OPTIONS, pages)) : this.#dump([], 'ignore');
+    return isStreamed ? this.#withPages((pages) => this.#dump(STREAM_OPTIONS, pages)) : this.#dump([]);
   }
 
   /** When all memory of a job that was restored lazily is there. Until then a dump would have holes. */
@@ -150,11 +150,11 @@ export class Job {
     }
   }
 
-  async #dump(more: readonly string[], pages: Socket | 'ignore'): Promise<{ rootPid: number }> {
+  async #dump(more: readonly string[], pages?: Socket): Promise<{ rootPid: number }> {
     if (this.#state !== 'running') throw notRunning();
     using hold = await prepareHold();
     const options = ['dump', '--tree', String(this.#rootPid), ...COMMON_OPTIONS, ...DUMP_OPTIONS, ...more];
-    this.#dumping = endOf(startCriu(options, pages)).finally(() => {
+    this.#dumping = endOf(startCriu(options, { pages })).finally(() => {
       if (this.#state === 'stopped') process.exit(1);
     });
     const isHeld = await Promise.race([hold.held.then(() => true), this.#dumping.then(() => false)]);

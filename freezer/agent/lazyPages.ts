@@ -13,7 +13,7 @@ import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { FreezerError } from '../errors.ts';
-import { toolbox } from '../toolbox.ts';
+import { toolbox, waitForPages } from '../toolbox.ts';
 import { endOf, startCriu } from './criu.ts';
 import { places } from './protocol.ts';
 
@@ -52,7 +52,11 @@ export class LazyPages {
    */
   static async start(pages: Socket): Promise<LazyPages> {
     await mkdir(DAEMON_FOLDER);
-    const daemon = await started(startCriu(DAEMON_OPTIONS, pages, ['pipe']), 3, "CRIU's daemon for lazy pages");
+    const daemon = await started(
+      startCriu(DAEMON_OPTIONS, { pages, more: ['pipe'], preload: [waitForPages] }),
+      3,
+      "CRIU's daemon for lazy pages",
+    );
     // From now on the daemon's end is the end of the connection.
     pages.destroy();
     const args = [join(places.images, SOCKET), join(DAEMON_FOLDER, SOCKET), String(daemon.process.pid)];

@@ -108,13 +108,18 @@ static void pass_all(int restore, int daemon) {
   }
 }
 
+/* Anything else that fails must not be taken for it: a copy would be let go that is needed. */
+static bool is_gone(void) { return errno == ENOENT || errno == ESRCH; }
+
 /* Of a process that ends, the descriptors are closed before anybody is told that it has ended. */
 static bool is_ending(pid_t pid) {
   char path[64], text[512];
   snprintf(path, sizeof path, "/proc/%d/stat", pid);
   FILE *file = fopen(path, "re");
-  if (file == NULL) return true;
+  if (file == NULL && is_gone()) return true;
+  if (file == NULL) fail(path);
   size_t size = fread(text, 1, sizeof text - 1, file);
+  if (ferror(file) && !is_gone()) fail(path);
   fclose(file);
   text[size] = 0;
   const char *after_name = strrchr(text, ')');
@@ -127,14 +132,16 @@ static bool is_open_in(pid_t pid, int descriptor) {
   char path[64];
   snprintf(path, sizeof path, "/proc/%d/fd", pid);
   DIR *folder = opendir(path);
-  if (folder == NULL) return false;
+  if (folder == NULL && is_gone()) return false;
+  if (folder == NULL) fail(path);
   bool found = false;
-  for (struct dirent *entry; !found && (entry = readdir(folder)) != NULL;) {
+  for (struct dirent *entry; errno = 0, !found && (entry = readdir(folder)) != NULL;) {
     if (entry->d_name[0] == '.') continue;
     long order = syscall(SYS_kcmp, getpid(), pid, KCMP_FILE, (long)descriptor, atol(entry->d_name));
     if (order < 0 && errno != ESRCH && errno != EBADF) fail("kcmp");
     found = order == 0;
   }
+  if (errno != 0 && !is_gone()) fail(path);
   closedir(folder);
   return found;
 }
