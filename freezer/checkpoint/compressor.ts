@@ -5,7 +5,7 @@ import { open, seal } from '../encryption/seal.ts';
 import { chunkId } from './chunkId.ts';
 import { bytesOf, type Content } from './content.ts';
 import { digestPages } from './digestPages.ts';
-import { CHUNK_BYTES } from './format.ts';
+import { CHUNK_BYTES } from './sizes.ts';
 import { execute, type Write } from './writePlan.ts';
 
 /** What a chunk's id and its seal are made with; null where nothing is encrypted. */
@@ -67,8 +67,11 @@ const COMPRESSION = {
   // What most content becomes: more would be more memory to fault in, and growing the output bit by bit costs as much.
   chunkSize: CHUNK_BYTES / 2,
 };
-/** Node takes no less for `chunkSize`. All the output in one piece: put together from many it takes twice as long. */
-const LEAST_OUTPUT_BYTES = 64;
+/**
+ * Of the space for what is decompressed, over what is expected: Node takes no less, and asks for a second space when the first one is
+ * full to the last byte. All in one piece: put together from many it takes twice as long.
+ */
+const SPARE_OUTPUT_BYTES = 64;
 const ZEROS = Buffer.alloc(CHUNK_BYTES);
 /** For content that is not in one place. */
 const SPACE = new Uint8Array(CHUNK_BYTES);
@@ -99,29 +102,58 @@ function store(content: Uint8Array, id: string, keys: ChunkKeys | null): Uint8Ar
 }
 
 function unpack({ bytes, chunks, keys, digestSeed }: UnpackRequest): UnpackAnswer {
-  const contents: Uint8Array[] = [];
   const digests: Uint8Array[] = [];
-  let at = 0;
+  const kept: Uint8Array[] = [];
+  const contents = decompress(bytes, chunks, keys);
   for (const [index, chunk] of chunks.entries()) {
-    const content = decompress(bytes.subarray(at, at + chunk.storedBytes), chunk, keys);
-    at += chunk.storedBytes;
+    const content = contents[index] ?? null;
     if (content === null || chunkId(content, keys?.identity ?? null) !== chunk.id)
       return { contents: new Uint8Array(), digests: new Uint8Array(), damaged: index };
     if (digestSeed !== null) digests.push(digestPages(content, digestSeed));
     if (chunk.writes) execute(chunk.writes, content);
-    else contents.push(content);
+    else kept.push(content);
   }
-  return { contents: concatenated(contents), digests: concatenated(digests), damaged: null };
+  return { contents: concatenated(kept), digests: concatenated(digests), damaged: null };
 }
 
-/** Null for what is not sealed by this key, or no zstd frame of just this size; a hostile frame never yields more than that in memory. */
-function decompress(stored: Uint8Array, { id, contentBytes }: StoredChunk, keys: ChunkKeys | null): Buffer | null {
+/**
+ * All in one go, with one output: each go makes a context and a buffer, and the garbage collector runs for every 64 MiB of these. Null
+ * for what does not decompress to its size; what it is remains to be seen.
+ */
+function decompress(bytes: Uint8Array, chunks: readonly StoredChunk[], keys: ChunkKeys | null): (Uint8Array | null)[] {
+  const sealed = cut(
+    bytes,
+    chunks.map(({ storedBytes }) => storedBytes),
+  );
+  const stored = sealed.map((one, index) => (keys ? open(keys.encryption, one, chunks[index]?.id ?? '') : one));
+  const sizes = chunks.map(({ contentBytes }) => contentBytes);
+  const sound = stored.filter((one) => one !== null);
+  if (sound.length === stored.length) {
+    const all = contentOf(
+      keys ? Buffer.concat(sound) : bytes,
+      sizes.reduce((sum, size) => sum + size, 0),
+    );
+    if (all) return cut(all, sizes);
+  }
+  // One of them is damaged. Which, only each by itself can tell.
+  return stored.map((one, index) => one && contentOf(one, sizes[index] ?? 0));
+}
+
+/** Parts of these sizes, one after the other. */
+function cut(bytes: Uint8Array, sizes: readonly number[]): Uint8Array[] {
+  let end = 0;
+  return sizes.map((size) => {
+    end += size;
+    return bytes.subarray(end - size, end);
+  });
+}
+
+/** What zstd's frames hold. Null where that is not of just this size; a hostile frame never yields more than that in memory. */
+function contentOf(compressed: Uint8Array, sizeBytes: number): Uint8Array | null {
   try {
-    const compressed = keys ? open(keys.encryption, stored, id) : stored;
-    if (compressed === null) return null;
-    const chunkSize = Math.max(LEAST_OUTPUT_BYTES, contentBytes);
-    const content = zstdDecompressSync(compressed, { maxOutputLength: contentBytes, chunkSize });
-    return content.length === contentBytes ? content : null;
+    const options = { maxOutputLength: sizeBytes, chunkSize: sizeBytes + SPARE_OUTPUT_BYTES };
+    const content = zstdDecompressSync(compressed, options);
+    return content.length === sizeBytes ? content : null;
   } catch {
     return null;
   }

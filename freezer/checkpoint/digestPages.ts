@@ -1,6 +1,6 @@
 /** Digests of pages (pageDigests.ts) from their content. Heavy work: for the threads, but for a page or two. */
 import xxhash from 'xxhash-wasm';
-import { PAGE_BYTES } from './format.ts';
+import { PAGE_BYTES } from './sizes.ts';
 
 const { h64Raw } = await xxhash();
 const DIGEST_BYTES = 8;

@@ -13,11 +13,10 @@
 import { z } from 'zod';
 
 import { MOVING_ATTRIBUTE } from './extendedAttributes.ts';
+import { CHUNK_BYTES } from './sizes.ts';
 
 export const FORMAT_VERSION = 2;
-/** Most content of a chunk, and the window of the address space that memory is cut at. */
-export const CHUNK_BYTES = 256 * 1024;
-export { PAGE_BYTES } from '../criu/pageServer.ts';
+export { CHUNK_BYTES, PAGE_BYTES } from './sizes.ts';
 
 /** Most bytes of a pack; writers begin another one long before. */
 export const MOST_PACK_BYTES = 64 * 2 ** 20;
