@@ -17,7 +17,8 @@ async function beginning(
     context: { runtime: { start: refuse, thaw: refuse } },
     queued: { id: 'default-1', epoch: 2 },
     lease: { attach: () => undefined },
-    ledger: { beginning: nothing, passedOver: nothing },
+    // That a checkpoint is passed over is not told here: a job that has to wait would tell it again each time.
+    ledger: { beginning: nothing },
     data: { spec: parseJobSpec({ image: 'debian', checkpoint: { ifUnusable: 'fail' } }), input: null },
     history: { missing: null, candidates: (more.checkpoints ?? []).map((id) => ({ id }) as CheckpointSummary) },
     pinnedImage: null,
@@ -30,7 +31,12 @@ async function beginning(
 test.each(['unsupported', 'imageNotFound', 'notFound'] as const)(
   '%s: the job fails, and is told what to do',
   async (code) => {
-    expect(await beginning(code)).toEqual({ kind: 'never', code, message: `It is ${code}. Do something.` });
+    expect(await beginning(code)).toEqual({
+      kind: 'never',
+      code,
+      message: `It is ${code}. Do something.`,
+      passedOver: [],
+    });
   },
 );
 
@@ -57,6 +63,7 @@ test.each(['corrupt', 'wrongVersion', 'restoreFailed', 'notFound'] as const)(
     expect(await beginning(code, { checkpoints: ['00000001-000001'] })).toMatchObject({
       kind: 'never',
       code: 'checkpointUnusable',
+      passedOver: [{ checkpoint: '00000001-000001', message: expect.stringContaining(`It is ${code}.`) }],
     });
   },
 );

@@ -21,7 +21,7 @@ import { StoreError, type StoreErrorCode } from '../store/store.ts';
 import type { History } from './claim.ts';
 import { checkpointPlace, type WorkerContext } from './context.ts';
 import type { Lease } from './lease.ts';
-import type { Ledger } from './ledger.ts';
+import type { Ledger, PassedOver } from './ledger.ts';
 import type { QueuedJob } from './queuedJob.ts';
 
 export interface Begun {
@@ -29,10 +29,14 @@ export interface Begun {
   readonly run: Run;
   /** Null when it began from the beginning. */
   readonly thaw: { checkpoint: CheckpointSummary; tookMs: number } | null;
-  readonly passedOver: string[];
+  readonly passedOver: readonly PassedOver[];
 }
 
-export type Beginning = Begun | { kind: 'later'; error: Error } | { kind: 'never'; code: string; message: string };
+/** What was passed over before `later` is passed over again then. */
+export type Beginning =
+  | Begun
+  | { kind: 'later'; error: Error }
+  | { kind: 'never'; code: string; message: string; passedOver: readonly PassedOver[] };
 
 interface Order {
   readonly context: WorkerContext;
@@ -49,12 +53,9 @@ interface Order {
 
 export async function begin(order: Order): Promise<Beginning> {
   const { ledger, history, data } = order;
-  const passedOver: string[] = [];
-  const passOver = async (id: string, message: string) => {
-    passedOver.push(message);
-    await ledger.passedOver(id, message);
-  };
-  if (history.missing !== null) await passOver(history.missing, `${history.missing} is gone or cannot be read.`);
+  const passedOver: PassedOver[] = [];
+  const { missing } = history;
+  if (missing !== null) passedOver.push({ checkpoint: missing, message: `${missing} is gone or cannot be read.` });
   if (history.candidates.length > 0) await ledger.beginning('thawing');
   for (const checkpoint of history.candidates) {
     try {
@@ -62,14 +63,15 @@ export async function begin(order: Order): Promise<Beginning> {
     } catch (error) {
       const failure = judge(error, order.signal, CHECKPOINT_AT_FAULT);
       if (failure.kind !== 'never') return failure;
-      await passOver(checkpoint.id, `${checkpoint.id}: ${failure.message}`);
+      passedOver.push({ checkpoint: checkpoint.id, message: `${checkpoint.id}: ${failure.message}` });
     }
   }
   if (passedOver.length > 0 && data.spec.checkpoint.ifUnusable === 'fail') {
     return {
       kind: 'never',
       code: 'checkpointUnusable',
-      message: `No checkpoint can be thawed: ${passedOver.join(' ')}`,
+      message: `No checkpoint can be thawed: ${passedOver.map(({ message }) => message).join(' ')}`,
+      passedOver,
     };
   }
   await ledger.beginning('running');
@@ -82,11 +84,11 @@ export async function begin(order: Order): Promise<Beginning> {
       order.pinnedImage === null ? [...JOB_AT_FAULT, 'imageNotFound'] : JOB_AT_FAULT,
     );
     if (failure.kind === 'later') return failure;
-    return { kind: 'never', code: failure.code, message: `${failure.message} ${failure.remedy}` };
+    return { kind: 'never', code: failure.code, message: `${failure.message} ${failure.remedy}`, passedOver };
   }
 }
 
-async function thaw(order: Order, checkpoint: CheckpointSummary, passedOver: string[]): Promise<Begun> {
+async function thaw(order: Order, checkpoint: CheckpointSummary, passedOver: readonly PassedOver[]): Promise<Begun> {
   const { context, queued, ledger } = order;
   const beganAt = performance.now();
   const run = await context.runtime.thaw({
@@ -108,7 +110,7 @@ function thawMode({ queued, data }: Order, checkpoint: CheckpointSummary): ThawM
   return isOfLastRun ? data.spec.checkpoint.thaw : 'eager';
 }
 
-async function start(order: Order, passedOver: string[]): Promise<Begun> {
+async function start(order: Order, passedOver: readonly PassedOver[]): Promise<Begun> {
   const { context, ledger, signal } = order;
   const { input } = order.data;
   const run = await context.runtime.start({

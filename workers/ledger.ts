@@ -18,6 +18,12 @@ import type { Lease } from './lease.ts';
 import { ProgressTeller, type StepBytes } from './progress.ts';
 import type { QueuedJob } from './queuedJob.ts';
 
+/** A checkpoint that cannot be thawed, and why. */
+export interface PassedOver {
+  readonly checkpoint: string;
+  readonly message: string;
+}
+
 /** How the run before this one ended, if it vanished. */
 export interface Crash {
   readonly run: RunRecord | null;
@@ -118,15 +124,15 @@ export class Ledger {
     await this.#write({ state, worker: this.#worker, aliveAt: Date.now() });
   }
 
-  async passedOver(checkpoint: string, message: string): Promise<void> {
-    await this.#write({}, { event: { type: 'passedOver', checkpoint, message } });
+  async passedOver(checkpoints: readonly PassedOver[]): Promise<void> {
+    for (const one of checkpoints) await this.#write({}, { event: { type: 'passedOver', ...one } });
   }
 
   /** The program moves. `thaw` is null when it began from the beginning. */
   async began(
     run: Run,
     thaw: { checkpoint: CheckpointSummary; tookMs: number } | null,
-    passedOver: string[],
+    passedOver: readonly PassedOver[],
   ): Promise<void> {
     this.#begunAt = performance.now();
     this.#checkpoint = thaw?.checkpoint ?? null;
@@ -137,7 +143,7 @@ export class Ledger {
       endedAt: null,
       end: null,
       thawedFrom: thaw?.checkpoint.id ?? null,
-      passedOver,
+      passedOver: passedOver.map(({ message }) => message),
       thawMs: thaw ? Math.round(thaw.tookMs) : null,
       logStart: { stdout: run.logStart.stdout, stderr: run.logStart.stderr },
       checkpoints: 0,

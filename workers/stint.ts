@@ -141,10 +141,12 @@ export class Stint {
     if (beginning.kind === 'later') throw beginning.error;
     if (beginning.kind === 'never') {
       const { code, message } = beginning;
+      await ledger.passedOver(beginning.passedOver);
       await settle(ending, resultWithoutEnd(this.#context, this.#queued, 'failed', { code, message }));
       return;
     }
     await using run = beginning.run;
+    await ledger.passedOver(beginning.passedOver);
     await ledger.began(run, beginning.thaw, beginning.passedOver);
     await lease.insist(() => this.#queued.keepInFront());
     this.#log(beginning.thaw ? 'thawed' : 'started', { checkpoint: beginning.thaw?.checkpoint.id });
