@@ -3,7 +3,7 @@
  * The container is launched while the content of its files is still on its way.
  */
 import type { Engine } from '../engine/client.ts';
-import type { Found } from '../engine/protocol.ts';
+import type { Expected, Found } from '../engine/protocol.ts';
 import { keepSpareEngine, takeEngine } from '../engine/spare.ts';
 import { FreezerError } from '../errors.ts';
 import type { StepProgress, ThawOptions } from '../runtime.ts';
@@ -19,11 +19,14 @@ export class Thawing implements AsyncDisposable {
   readonly #engine: Engine;
   readonly #fetching: Promise<void>;
   readonly #listeners: Listeners;
+  /** The checkpoint: what the program has when it is frozen next is most likely this. */
+  readonly #base: Expected['base'];
 
-  private constructor(found: Found, engine: Engine, listeners: Listeners) {
+  private constructor(found: Found, engine: Engine, listeners: Listeners, base: Expected['base']) {
     this.found = found;
     this.#engine = engine;
     this.#listeners = listeners;
+    this.#base = base;
     this.#fetching = this.#fetch();
     this.#fetching.catch(() => undefined); // told by `fetched`
   }
@@ -43,7 +46,7 @@ export class Thawing implements AsyncDisposable {
         filesDirectory: folder.files,
         digestsDirectory: folder.digests,
       });
-      return new Thawing(found, engine, listeners);
+      return new Thawing(found, engine, listeners, { place, id: checkpointId });
     } catch (error) {
       await engine[Symbol.asyncDispose]();
       throw engine.explain(error);
@@ -64,7 +67,7 @@ export class Thawing implements AsyncDisposable {
     const { rootPid, isLazy } = this.found;
     if (!isLazy) {
       await agent.request('restore', { rootPid, isLazy });
-      void keepSpareEngine();
+      void keepSpareEngine({ base: this.#base });
       return null;
     }
     await agent.request('listenForPages', {});
@@ -80,7 +83,7 @@ export class Thawing implements AsyncDisposable {
       ),
     ]);
     this.#engine.outlive();
-    void keepSpareEngine();
+    void keepSpareEngine({ base: this.#base });
     return new Filling(Promise.all([brought, agent.request('filled', {})]), this.#engine, this.#listeners);
   }
 
