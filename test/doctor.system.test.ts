@@ -80,5 +80,8 @@ test('what is not there is named, and hides nothing else', async () => {
 
 test('of writers that race for a key in a folder one wins', async () => {
   await using store = await openStore(pathToFileURL(join(folder, 'raced')).href);
-  expect(await probeStore(store)).toEqual({ winners: 1, clockAheadMs: 0 });
+  const { winners, clockAheadMs } = await probeStore(store);
+  expect(winners).toBe(1);
+  // Files have the time of the kernel's last tick.
+  expect(Math.abs(clockAheadMs ?? Number.NaN)).toBeLessThan(1000);
 });
