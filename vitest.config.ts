@@ -14,6 +14,7 @@ export default defineConfig({
           sequence: { groupOrder: 0 },
           include: ['{bench,jobs,producers,dashboard,workers,upkeep,freezer,store,scripts,test}/**/*.test.ts'],
           exclude: ['**/*.{system,large}.test.ts'],
+          testTimeout: 30_000,
         },
       },
       {

@@ -11,7 +11,6 @@ import { zstdDecompressSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { FreezeFolders } from '../freezer/engine/protocol.ts';
 import { Chain } from '../freezer/testing/chain.ts';
-import { defaultToolbox } from './support/toolbox.ts';
 
 const PREFIX = 'jobs/a/';
 const OBJECT = (1000n << 8n) | 1n;
@@ -37,11 +36,11 @@ interface Restored {
 /** The second reader. `root`: the folder that a `file://` store and the prefix make. */
 function restore(root: string, id: string, masterKey: Buffer | null): Restored {
   const manifest = JSON.parse(readFileSync(join(root, `manifests/${id}.json`), 'utf8'));
-  must(manifest.version === 2 && manifest.id === id, 'version and id');
+  must(manifest.version === 3 && manifest.id === id, 'version and id');
   const dataKey = masterKey && unwrap(manifest.encryption, masterKey);
   if (dataKey) {
     const { mac, ...encryption } = manifest.encryption;
-    const text = `floe manifest 2\n${PREFIX}\n${canonical({ ...manifest, encryption })}`;
+    const text = `floe manifest 3\n${PREFIX}\n${canonical({ ...manifest, encryption })}`;
     const right = createHmac('sha256', derive(dataKey, 'floe manifest')).update(text).digest('hex');
     must(right === mac, 'the manifest');
   } else must(manifest.encryption === null, 'no encryption');
@@ -55,11 +54,13 @@ function restore(root: string, id: string, masterKey: Buffer | null): Restored {
   const chunk = (number: number): Buffer => {
     const [chunkId, pack, offset, storedSize, contentSize] = index.chunks[number];
     const bytes = readFileSync(join(root, manifest.packs[pack].key)).subarray(offset, offset + storedSize);
-    const content = zstdDecompressSync(opened(bytes, chunkId), { maxOutputLength: contentSize });
+    const frame = opened(bytes, chunkId);
     const named = dataKey
-      ? createHmac('sha256', derive(dataKey, 'floe identity')).update(content).digest('hex')
-      : sha256(content);
-    must(content.length === contentSize && named === chunkId, `chunk ${number}`);
+      ? createHmac('sha256', derive(dataKey, 'floe identity')).update(frame).digest('hex')
+      : sha256(frame);
+    must(named === chunkId, `chunk ${number}`);
+    const content = zstdDecompressSync(frame, { maxOutputLength: contentSize });
+    must(content.length === contentSize, `the size of chunk ${number}`);
     return content;
   };
   const contentOf = ({ pieces }: Content): Buffer =>
@@ -166,7 +167,7 @@ async function writeFolders(): Promise<{ folders: FreezeFolders } & Pick<Restore
     ['workspace/sparse', sparse],
     ['workspace/symbolic', 'symlink to ../anywhere'],
   ]);
-  return { folders: { imagesDirectory, filesDirectory, toolboxDirectory: defaultToolbox() }, images, files };
+  return { folders: { imagesDirectory, filesDirectory }, images, files };
 }
 
 describe.each([

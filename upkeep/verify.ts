@@ -1,5 +1,5 @@
 /** Verifies checkpoints of a job. */
-import { Compressors } from '../freezer/checkpoint/compressors.ts';
+import { Codec } from '../freezer/checkpoint/codec.ts';
 import { type Verification, verifyCheckpoint } from '../freezer/checkpoint/verify.ts';
 import { KeyRing } from '../freezer/encryption/keyRing.ts';
 import { storeKeys } from '../jobs/names.ts';
@@ -13,20 +13,22 @@ export interface VerifyJobOptions {
   /** A checkpoint's id, the one that would be thawed next, or all of them. */
   readonly which: { readonly checkpoint: string } | 'current' | 'all';
   readonly encryptionKeys: readonly string[];
+  /** See `Codec`. */
+  readonly toolboxDirectory: string;
   readonly signal: AbortSignal;
   readonly onProgress: (checkpoint: string, doneBytes: number, totalBytes: number) => void;
 }
 
 /** Rejects with `FloeError` `notFound`, and as `verifyCheckpoint` does. */
 export async function verifyJob(options: VerifyJobOptions): Promise<Verification[]> {
-  const { store, jobId, encryptionKeys, signal, onProgress } = options;
+  const { store, jobId, encryptionKeys, toolboxDirectory, signal, onProgress } = options;
   const ids = await choose(options);
   const keyRing = KeyRing.of(encryptionKeys);
-  await using compressors = new Compressors();
+  const codec = new Codec(toolboxDirectory);
   const verified: Verification[] = [];
   for (const id of ids) {
     const report = (doneBytes: number, totalBytes: number) => onProgress(id, doneBytes, totalBytes);
-    const parts = { store, prefix: storeKeys.checkpoints(jobId), id, keyRing, compressors, signal };
+    const parts = { store, prefix: storeKeys.checkpoints(jobId), id, keyRing, codec, signal };
     verified.push(await verifyCheckpoint({ ...parts, onProgress: report }));
   }
   return verified;

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { Compressors } from '../freezer/checkpoint/compressors.ts';
+import { Codec } from '../freezer/checkpoint/codec.ts';
 import { Manifest } from '../freezer/checkpoint/format.ts';
 import { verifyCheckpoint } from '../freezer/checkpoint/verify.ts';
 import { KeyRing } from '../freezer/encryption/keyRing.ts';
@@ -167,8 +167,8 @@ test.for([false, true])(
   'of many checkpoints the newest stay, and keepAtEnd %s says for how long',
   async (keepAtEnd) => {
     const verify = async (id: string, checkpoint: string) => {
-      await using compressors = new Compressors();
-      const parts = { store: stack.store, prefix: storeKeys.checkpoints(id), keyRing: KeyRing.of(), compressors };
+      const codec = new Codec(null);
+      const parts = { store: stack.store, prefix: storeKeys.checkpoints(id), keyRing: KeyRing.of(), codec };
       expect(await verifyCheckpoint({ ...parts, id: checkpoint })).toMatchObject({ damages: [], hits: [] });
     };
     const one = await stack.worker('one');

@@ -7,7 +7,7 @@ const PAGES = CHUNK_BYTES / PAGE_BYTES;
 
 interface Gathering {
   readonly number: number;
-  /** Shared, for the threads; no slab's, because it fills up slowly and would hold many. */
+  /** No slab's, because it fills up slowly and would hold many. */
   readonly content: Uint8Array;
   pages: number;
 }
@@ -41,7 +41,7 @@ export class ChangedPages {
   #begin(): Gathering {
     return {
       number: this.#writer.reserve(),
-      content: new Uint8Array(new SharedArrayBuffer(CHUNK_BYTES)),
+      content: new Uint8Array(CHUNK_BYTES),
       pages: 0,
     };
   }

@@ -1,6 +1,6 @@
 /**
- * From content to packs in the store. Threads examine what comes in, and compress what is most likely new in the same go, while
- * it is in the processor's cache; what is to be done is decided here.
+ * From content to packs in the store. The codec examines what comes in, and compresses what is most likely new in the same go; what is
+ * to be done is decided here.
  *
  *   content ──► examined ──► the base or this checkpoint has it: referred to
  *                       └──► new: packed ──► sent
@@ -11,12 +11,10 @@
 import { FreezerError } from '../errors.ts';
 import type { Base } from './base.ts';
 import { Batches } from './batches.ts';
-import type { ChunkKeys, ExamineAnswer, Question } from './compressor.ts';
-import type { Compressors } from './compressors.ts';
+import type { ChunkKeys, Codec, Examined, Finding, Question } from './codec.ts';
 import { type Content, sizeOf } from './content.ts';
-import { type Chunk, type Manifest, PAGE_BYTES } from './format.ts';
+import type { Chunk, Manifest } from './format.ts';
 import { PackWriter, type PackWriterOptions } from './packWriter.ts';
-import { DIGEST_BYTES } from './pageDigests.ts';
 import { Slabs } from './slabs.ts';
 
 /** Most content in slabs, by default. */
@@ -25,7 +23,7 @@ const BUFFER_BYTES = 64 * 2 ** 20;
 const MOST_BESIDE_BYTES = 32 * 2 ** 20;
 
 export interface ChunkWriterOptions extends Omit<PackWriterOptions, 'onChange'> {
-  readonly compressors: Compressors;
+  readonly codec: Codec;
   readonly base: Base | null;
   readonly keys: ChunkKeys | null;
   /** See pageDigests.ts. */
@@ -35,19 +33,10 @@ export interface ChunkWriterOptions extends Omit<PackWriterOptions, 'onChange'> 
   readonly onSent?: (sentBytes: number) => void;
 }
 
-/** What to find out, see `Question`; nothing by default. */
-type Asked = Partial<Omit<Question, 'content'>>;
+/** What to find out; nothing by default. */
+type Asked = Partial<Pick<Question, 'digests' | 'stored'>>;
 
-/** What was found out about some content. Without having been asked for, `id` and `digests` are empty and `stored` is null. */
-export interface Finding {
-  readonly isZero: boolean;
-  readonly id: string;
-  /** Of its pages, see pageDigests.ts. */
-  readonly digests: Uint8Array;
-  readonly stored: Uint8Array | null;
-}
-
-/** Until it returns the content stays as it is. */
+/** Until it returns the content, and what the finding has, stays as it is. */
 type OnFinding = (finding: Finding) => void;
 type Examining = Question & { readonly onFinding: OnFinding };
 
@@ -100,25 +89,19 @@ export class ChunkWriter {
   /** Finds out what is `asked` about content of at most `CHUNK_BYTES`. */
   examine(content: Content, asked: Asked, onFinding: OnFinding): void {
     this.#hold(content);
-    const examining = { content, id: false, digests: false, stored: false, ...asked, onFinding };
+    const examining = { content, digests: false, stored: false, ...asked, onFinding };
     (examining.stored ? this.#toCompress : this.#toLookAt).add(examining, sizeOf(content));
     this.#startExamining();
   }
 
-  /** What to ask about content for `store`, of which nothing is known: where there is no base it is most likely new. */
-  get asked(): Asked {
-    return { id: true, stored: this.#options.base === null };
-  }
-
-  /** The number of the chunk with this content, of which the id has been found; it is sent if nobody has it yet. */
+  /** The number of the chunk with this content, of which has been found what is `stored`; it is sent if nobody has it yet. */
   store(content: Content, { id, stored }: Finding): number {
     const inBase = this.#options.base?.find(id);
     const known = this.#own.get(id) ?? (inBase === undefined ? undefined : this.reuse(inBase));
     if (known !== undefined) return known;
     const number = this.reserve();
     this.#own.set(id, number);
-    if (stored) this.#pack(number, id, sizeOf(content), stored);
-    else this.storeReserved(number, content);
+    this.#pack(number, id, sizeOf(content), stored);
     return number;
   }
 
@@ -128,10 +111,8 @@ export class ChunkWriter {
   }
 
   storeReserved(number: number, content: Content): void {
-    this.examine(content, { id: true, stored: true }, ({ id, stored }) => {
-      // It was not all zeros when it was looked at, so there is something to store.
-      if (stored) this.#pack(number, id, sizeOf(content), stored);
-    });
+    // It was not all zeros when it was looked at, so there is something to store.
+    this.examine(content, { stored: true }, ({ id, stored }) => this.#pack(number, id, sizeOf(content), stored));
   }
 
   /** The number here of a chunk of the base's. */
@@ -185,7 +166,7 @@ export class ChunkWriter {
   }
 
   get #mayCompress(): boolean {
-    return !this.#packs.isFull && this.#compressing < 2 * this.#options.compressors.count;
+    return !this.#packs.isFull && this.#compressing < 2 * this.#options.codec.count;
   }
 
   /** Whole batches; `all`: what there is besides, since nothing may come that would make it one. */
@@ -201,32 +182,22 @@ export class ChunkWriter {
   }
 
   #examineBatch(batch: readonly Examining[], done: () => void): void {
-    const { compressors, keys, digestSeed } = this.#options;
-    const questions = batch.map(({ content, id, digests, stored }) => ({ content, id, digests, stored }));
-    compressors
-      .examine({ questions, keys, digestSeed })
-      .then((answer) => {
+    const { codec, keys, digestSeed } = this.#options;
+    codec
+      .examine({ questions: batch, keys, digestSeed })
+      .then((examined) => {
         done();
-        this.#tell(batch, answer);
+        this.#tell(batch, examined);
         this.#startExamining();
         this.#change();
       })
       .catch((error: unknown) => this.#fail(error));
   }
 
-  #tell(batch: readonly Examining[], { isZero, ids, digests, stored, storedSizes }: ExamineAnswer): void {
-    let [digestsEnd, storedEnd] = [0, 0];
-    for (const [index, { content, digests: asked, onFinding }] of batch.entries()) {
-      const digestsAt = digestsEnd;
-      if (asked) digestsEnd += Math.floor(sizeOf(content) / PAGE_BYTES) * DIGEST_BYTES;
-      const storedAt = storedEnd;
-      storedEnd += storedSizes[index] ?? 0;
-      onFinding({
-        isZero: isZero[index] ?? false,
-        id: ids[index] ?? '',
-        digests: digests.subarray(digestsAt, digestsEnd),
-        stored: storedEnd > storedAt ? stored.subarray(storedAt, storedEnd) : null,
-      });
+  #tell(batch: readonly Examining[], examined: Examined): void {
+    using _ = examined;
+    for (const [index, { content, onFinding }] of batch.entries()) {
+      onFinding(examined.findings[index] as Finding);
       this.#release(content);
     }
   }

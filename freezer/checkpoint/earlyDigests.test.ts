@@ -3,22 +3,21 @@ import { randomBytes } from 'node:crypto';
 import { appendFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { Compressors } from './compressors.ts';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { Codec } from './codec.ts';
 import { digestPages } from './digestPages.ts';
 import { EarlyDigests } from './earlyDigests.ts';
 import { PAGE_BYTES } from './format.ts';
 
 const SEED = 9n;
 const STEP_BYTES = 2 * 2 ** 20;
-const compressors = new Compressors(1);
+const codec = new Codec(null);
 let directory: string;
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'floe-early-'));
 });
 afterEach(() => rm(directory, { recursive: true, force: true }));
-afterAll(() => compressors[Symbol.asyncDispose]());
 
 /** Resolves when it is known of so much of an image; to its descriptor. */
 async function untilKnown(early: EarlyDigests, name: string, length: number): Promise<number> {
@@ -32,7 +31,7 @@ async function untilKnown(early: EarlyDigests, name: string, length: number): Pr
 test('are known of what there is, wherever it begins, and while more comes', async () => {
   const content = randomBytes(3 * STEP_BYTES + 5 * PAGE_BYTES);
   const path = join(directory, 'pages-1.img');
-  await using early = new EarlyDigests(directory, compressors, SEED);
+  await using early = new EarlyDigests(directory, codec, SEED);
   await writeFile(path, content.subarray(0, STEP_BYTES + 100));
   const file = await untilKnown(early, 'pages-1.img', STEP_BYTES);
   expect(early.digestsOf([{ file, offset: 0, length: STEP_BYTES + PAGE_BYTES }])).toBeNull();
@@ -57,7 +56,7 @@ test('are known of what there is, wherever it begins, and while more comes', asy
 
 test('each image has its own, and other files, and bytes in memory, have none', async () => {
   const contents = [randomBytes(STEP_BYTES), randomBytes(STEP_BYTES)];
-  await using early = new EarlyDigests(directory, compressors, SEED);
+  await using early = new EarlyDigests(directory, codec, SEED);
   for (const [at, content] of contents.entries()) await writeFile(join(directory, `pages-${at + 1}.img`), content);
   await writeFile(join(directory, 'core-1.img'), contents[0] ?? '');
   for (const [at, content] of contents.entries()) {
@@ -70,7 +69,7 @@ test('each image has its own, and other files, and bytes in memory, have none', 
 });
 
 test('a folder that goes away takes nothing with it', async () => {
-  await using early = new EarlyDigests(directory, compressors, SEED);
+  await using early = new EarlyDigests(directory, codec, SEED);
   await writeFile(join(directory, 'pages-1.img'), randomBytes(STEP_BYTES));
   const file = await untilKnown(early, 'pages-1.img', STEP_BYTES);
   await rm(directory, { recursive: true });

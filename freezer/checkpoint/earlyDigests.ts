@@ -9,7 +9,7 @@ import { type FileHandle, open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setInterval } from 'node:timers/promises';
 import { isPagesName } from '../criu/pagemap.ts';
-import type { Compressors } from './compressors.ts';
+import type { Codec } from './codec.ts';
 import type { Content } from './content.ts';
 import { CHUNK_BYTES, PAGE_BYTES } from './format.ts';
 import { DIGEST_BYTES } from './pageDigests.ts';
@@ -30,17 +30,17 @@ interface GrowingFile {
 
 export class EarlyDigests implements AsyncDisposable {
   readonly #directory: string;
-  readonly #compressors: Compressors;
+  readonly #codec: Codec;
   readonly #seed: bigint;
   readonly #files = new Map<string, GrowingFile>();
   readonly #stop = new AbortController();
   readonly #followed: Promise<void>;
   #stepsLeft = MOST_STEPS;
 
-  /** Follows the images in a folder that CRIU is about to dump to. The compressors stay the caller's. */
-  constructor(directory: string, compressors: Compressors, seed: bigint) {
+  /** Follows the images in a folder that CRIU is about to dump to. */
+  constructor(directory: string, codec: Codec, seed: bigint) {
     this.#directory = directory;
-    this.#compressors = compressors;
+    this.#codec = codec;
     this.#seed = seed;
     this.#followed = this.#follow().catch(() => undefined);
   }
@@ -109,10 +109,10 @@ export class EarlyDigests implements AsyncDisposable {
   async #digest(file: number, offset: number): Promise<Uint8Array> {
     const questions = Array.from({ length: STEP_BYTES / CHUNK_BYTES }, (_, at) => ({
       content: [{ file, offset: offset + at * CHUNK_BYTES, length: CHUNK_BYTES }],
-      ...{ id: false, digests: true, stored: false },
+      ...{ digests: true, stored: false },
     }));
-    const { digests } = await this.#compressors.examine({ questions, keys: null, digestSeed: this.#seed });
-    return digests;
+    using examined = await this.#codec.examine({ questions, keys: null, digestSeed: this.#seed });
+    return Buffer.concat(examined.findings.map(({ digests }) => digests));
   }
 
   #stepsOf(descriptor: number): readonly Uint8Array[] | undefined {

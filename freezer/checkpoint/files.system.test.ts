@@ -26,7 +26,7 @@ import { KeyRing } from '../encryption/keyRing.ts';
 import { removeFolder } from '../run/removeFolder.ts';
 import { toolCommand } from '../toolbox.ts';
 import { ChunkWriter } from './chunkWriter.ts';
-import { Compressors } from './compressors.ts';
+import { Codec } from './codec.ts';
 import { readExtendedAttributes } from './extendedAttributes.ts';
 import { FileFiller } from './fileFiller.ts';
 import { CHUNK_BYTES, Index, type Manifest } from './format.ts';
@@ -41,25 +41,21 @@ const toolboxDirectory = defaultToolbox();
 
 let directory: string;
 let store: Store;
-let compressors: Compressors;
+const codec = new Codec(toolboxDirectory);
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'floe-files-'));
   store = await openStore(`file://${join(directory, 'store')}`);
-  compressors = new Compressors(2);
 });
 
-afterEach(async () => {
-  await compressors[Symbol.asyncDispose]();
-  await removeFolder(directory);
-});
+afterEach(() => removeFolder(directory));
 
 async function save(source: string): Promise<{ opened: OpenedCheckpoint; readBytes: number }> {
   const writer = new ChunkWriter({
     store,
     prefix: PREFIX,
     checkpointId: ID,
-    compressors,
+    codec,
     base: null,
     keys: null,
     digestSeed: 0n,
@@ -79,7 +75,7 @@ async function restore(opened: OpenedCheckpoint, root: string): Promise<void> {
     entry.type === 'file' ? [{ ...entry, path: join(root, entry.path) }] : [],
   );
   const source = { store, prefix: PREFIX, keyRing: KeyRing.of() };
-  const reader = new CheckpointReader(source, opened, compressors);
+  const reader = new CheckpointReader(source, opened, codec);
   using filler = new FileFiller(destinations, index.chunks);
   await reader.readChunks(filler.wanted, (chunk, content) => void filler.fill(chunk, content));
   filler.finish();

@@ -1,5 +1,5 @@
 /**
- * The checkpoint format, version 2; docs/format.md describes it for those who write another reader. All keys are under the
+ * The checkpoint format, version 3; docs/format.md describes it for those who write another reader. All keys are under the
  * job's prefix.
  *
  *   manifests/<id>.json     the commit: written last, create-only; a checkpoint without it does not exist
@@ -15,7 +15,7 @@ import { z } from 'zod';
 import { MOVING_ATTRIBUTE } from './extendedAttributes.ts';
 import { CHUNK_BYTES } from './sizes.ts';
 
-export const FORMAT_VERSION = 2;
+export const FORMAT_VERSION = 3;
 export { CHUNK_BYTES, PAGE_BYTES } from './sizes.ts';
 
 /** Most bytes of a pack; writers begin another one long before. */

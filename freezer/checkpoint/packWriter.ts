@@ -2,11 +2,13 @@
 import pLimit from 'p-limit';
 import type { Store } from '../../store/store.ts';
 import { storeFailed } from './catalogue.ts';
-import { checkpointKeys, type Manifest } from './format.ts';
+import { CHUNK_BYTES, checkpointKeys, type Manifest } from './format.ts';
 
 /** A pack is sent once it holds this much. */
 const PACK_BYTES = 16 * 2 ** 20;
 const PACKS_IN_FLIGHT = 3;
+/** More than a chunk ever takes: content that does not compress, and a seal. */
+const MOST_STORED_BYTES = 2 * CHUNK_BYTES;
 
 export interface PackWriterOptions {
   readonly store: Store;
@@ -27,7 +29,9 @@ export class PackWriter {
   readonly #options: PackWriterOptions;
   readonly #limit = pLimit(PACKS_IN_FLIGHT);
   readonly #sending = new Set<Promise<void>>();
-  #parts: Uint8Array[] = [];
+  /** Of packs that have been sent. */
+  readonly #spaces: Buffer[] = [];
+  #space: Buffer | null = null;
   #fill = 0;
 
   constructor(options: PackWriterOptions) {
@@ -39,10 +43,11 @@ export class PackWriter {
     return this.#limit.pendingCount > 0;
   }
 
-  /** The number of the pack that it will be in, counted from 0, and its offset there. The bytes must not change any more. */
+  /** Copies it. The number of the pack that it will be in, counted from 0, and its offset there. */
   add(stored: Uint8Array): [pack: number, offset: number] {
     const place: [number, number] = [this.packs.length, this.#fill];
-    this.#parts.push(stored);
+    this.#space ??= this.#spaces.pop() ?? Buffer.allocUnsafeSlow(PACK_BYTES + MOST_STORED_BYTES);
+    this.#space.set(stored, this.#fill);
     this.#fill += stored.length;
     if (this.#fill >= PACK_BYTES) this.#send();
     return place;
@@ -56,15 +61,16 @@ export class PackWriter {
 
   #send(): void {
     const { store, prefix, checkpointId, onChange } = this.#options;
-    const [parts, sizeBytes] = [this.#parts, this.#fill];
+    const [space, sizeBytes] = [this.#space as Buffer, this.#fill];
     const key = checkpointKeys.pack(checkpointId, this.packs.length);
     this.packs.push({ key, sizeBytes });
-    this.#parts = [];
+    this.#space = null;
     this.#fill = 0;
-    const sending = this.#limit(() => store.create(prefix + key, parts))
+    const sending = this.#limit(() => store.create(prefix + key, space.subarray(0, sizeBytes)))
       .then(
         () => {
           this.sentBytes += sizeBytes;
+          this.#spaces.push(space);
         },
         (error: unknown) => {
           this.failure ??= storeFailed(error);

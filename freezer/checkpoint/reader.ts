@@ -1,12 +1,11 @@
 /**
- * One checkpoint, opened for reading. Chunks are fetched, decompressed and verified in the compressor threads; no content that
+ * One checkpoint, opened for reading. Chunks are fetched, decompressed and verified by the codec; no content that
  * is not what the index says is ever given out.
  */
 import pLimit from 'p-limit';
 import { cancelled, FreezerError } from '../errors.ts';
 import { readFailed } from './catalogue.ts';
-import type { StoredChunk } from './compressor.ts';
-import type { Compressors } from './compressors.ts';
+import type { Codec, StoredChunk, Unpacked } from './codec.ts';
 import { type Chunk, type Index, type Manifest, PAGE_BYTES } from './format.ts';
 import { type CheckpointSource, corrupt, type OpenedCheckpoint, openCheckpoint } from './openCheckpoint.ts';
 import { DIGEST_BYTES } from './pageDigests.ts';
@@ -30,20 +29,15 @@ export class CheckpointReader {
   readonly index: Index;
   readonly #source: CheckpointSource;
   readonly #opened: OpenedCheckpoint;
-  readonly #compressors: Compressors;
+  readonly #codec: Codec;
   readonly #digestSeed: bigint | null;
 
   /** `digestSeed`: for the digests of pages (pageDigests.ts), where somebody wants them. */
-  constructor(
-    source: CheckpointSource,
-    opened: OpenedCheckpoint,
-    compressors: Compressors,
-    digestSeed: bigint | null = null,
-  ) {
+  constructor(source: CheckpointSource, opened: OpenedCheckpoint, codec: Codec, digestSeed: bigint | null = null) {
     this.#digestSeed = digestSeed;
     this.#source = source;
     this.#opened = opened;
-    this.#compressors = compressors;
+    this.#codec = codec;
     this.manifest = opened.manifest;
     this.index = opened.index;
   }
@@ -52,10 +46,10 @@ export class CheckpointReader {
   static async open(
     source: CheckpointSource,
     id: string,
-    compressors: Compressors,
+    codec: Codec,
     digestSeed: bigint | null = null,
   ): Promise<CheckpointReader> {
-    return new CheckpointReader(source, await openCheckpoint(source, id), compressors, digestSeed);
+    return new CheckpointReader(source, await openCheckpoint(source, id), codec, digestSeed);
   }
 
   /**
@@ -83,7 +77,7 @@ export class CheckpointReader {
     const chunk = this.#chunk(number);
     const [, pack, offsetBytes, lengthBytes] = chunk;
     const bytes = await this.#get(pack, { offsetBytes, lengthBytes }, signal);
-    const { contents, digests } = await this.#unpack(joined([bytes]), [described(chunk)]);
+    const { contents, digests } = await this.#unpack(bytes, [described(chunk, offsetBytes)]);
     return { content: contents, digests };
   }
 
@@ -115,13 +109,9 @@ export class CheckpointReader {
       const batch = wanted.slice(at, at + BATCH_CHUNKS);
       const stored = batch.map((number) => {
         const writes = planFor?.(number);
-        return { ...described(this.#chunk(number)), ...(writes ? { writes } : {}) };
+        return { ...described(this.#chunk(number), start), ...(writes ? { writes } : {}) };
       });
-      const pieces = batch.map((number) => {
-        const [, , offset, storedBytes] = this.#chunk(number);
-        return bytes.subarray(offset - start, offset - start + storedBytes);
-      });
-      const { contents, digests } = await this.#unpack(joined(pieces), stored);
+      const { contents, digests } = await this.#unpack(bytes, stored);
       this.#handOut(batch, stored, contents, digests, onChunk);
     }
   }
@@ -144,13 +134,11 @@ export class CheckpointReader {
     }
   }
 
-  async #unpack(bytes: Uint8Array, chunks: StoredChunk[]): Promise<{ contents: Uint8Array; digests: Uint8Array }> {
-    const answer = await this.#compressors.unpack({
-      ...{ bytes, chunks, keys: this.#opened.keys },
-      digestSeed: this.#digestSeed,
-    });
-    if (answer.damaged === null) return answer;
-    const { id } = chunks[answer.damaged] ?? { id: '' };
+  async #unpack(bytes: Uint8Array, chunks: readonly StoredChunk[]): Promise<Unpacked> {
+    const [keys, digestSeed] = [this.#opened.keys, this.#digestSeed];
+    const unpacked = await this.#codec.unpack({ bytes, chunks, keys, digestSeed });
+    if (unpacked.damaged === null) return unpacked;
+    const { id } = chunks[unpacked.damaged] ?? { id: '' };
     throw corrupt(this.manifest.id, `chunk ${id.slice(0, 12)} does not have its content`);
   }
 
@@ -173,17 +161,7 @@ export class CheckpointReader {
   }
 }
 
-/** In a buffer of its own, which can be handed to another thread without a copy. */
-function joined(pieces: readonly Uint8Array[]): Uint8Array {
-  const bytes = Buffer.allocUnsafeSlow(pieces.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    bytes.set(piece, at);
-    at += piece.length;
-  }
-  return bytes;
-}
-
-function described([id, , , storedBytes, contentBytes]: Chunk): StoredChunk {
-  return { id, storedBytes, contentBytes };
+/** `start`: where the bytes that hold it begin in the pack. */
+function described([id, , offset, storedBytes, contentBytes]: Chunk, start: number): StoredChunk {
+  return { id, offset: offset - start, storedBytes, contentBytes };
 }

@@ -3,10 +3,11 @@ import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { openStore, type Store, StoreError } from '../../store/index.ts';
+import { compiledCodec } from '../testing/compiledCodec.ts';
 import { ChunkWriter } from './chunkWriter.ts';
-import { Compressors } from './compressors.ts';
+import { Codec } from './codec.ts';
 import { CHUNK_BYTES, type Chunk, type Manifest, type Piece } from './format.ts';
 import type { OpenedCheckpoint } from './openCheckpoint.ts';
 import { partOf, zeros } from './pieces.ts';
@@ -18,13 +19,8 @@ const KEYS = { identity: randomBytes(32), encryption: randomBytes(32), manifest:
 
 let directory: string;
 let store: Store;
-let compressors: Compressors;
-
-beforeAll(() => {
-  compressors = new Compressors(2);
-});
-
-afterAll(() => compressors[Symbol.asyncDispose]());
+const plain = new Codec(null);
+const native = new Codec(await compiledCodec());
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'floe-chunks-'));
@@ -40,8 +36,14 @@ interface Written {
   readonly keys: typeof KEYS | null;
 }
 
-async function write(content: Buffer, { to = store, keys = null }: { to?: Store; keys?: typeof KEYS | null } = {}) {
-  const options = { prefix: PREFIX, checkpointId: ID, compressors, base: null, bufferBytes: 1 };
+interface Writing {
+  readonly to?: Store;
+  readonly keys?: typeof KEYS | null;
+  readonly codec?: Codec;
+}
+
+async function write(content: Buffer, { to = store, keys = null, codec = plain }: Writing = {}) {
+  const options = { prefix: PREFIX, checkpointId: ID, codec, base: null, bufferBytes: 1 };
   const writer = new ChunkWriter({ ...options, store: to, keys, digestSeed: 0n });
   const pieces: Piece[] = [];
   for (let at = 0; at < content.length; at += CHUNK_BYTES) {
@@ -52,7 +54,7 @@ async function write(content: Buffer, { to = store, keys = null }: { to?: Store;
     writer.slabs.took(part.length);
     const held = space.subarray(0, part.length);
     const position = pieces.push(zeros(part.length)) - 1;
-    writer.examine([held], writer.asked, (finding) => {
+    writer.examine([held], { stored: true }, (finding) => {
       if (!finding.isZero) pieces[position] = writer.store([held], finding);
     });
   }
@@ -60,10 +62,10 @@ async function write(content: Buffer, { to = store, keys = null }: { to?: Store;
   return { written, sentBytes: writer.sentBytes };
 }
 
-async function read({ chunks, packs, pieces, keys }: Written): Promise<Buffer> {
+async function read({ chunks, packs, pieces, keys }: Written, codec = plain): Promise<Buffer> {
   const manifest = { id: ID, packs } as unknown as Manifest;
   const opened: OpenedCheckpoint = { manifest, index: { chunks, memory: [], images: [], files: [] }, keys };
-  const reader = new CheckpointReader({ store, prefix: PREFIX } as never, opened, compressors);
+  const reader = new CheckpointReader({ store, prefix: PREFIX } as never, opened, codec);
   const contents = new Map<number, Buffer>();
   const wanted = pieces.flatMap((piece) => (typeof piece === 'number' ? [piece] : piece[0] < 0 ? [] : [piece[0]]));
   await reader.readChunks(wanted, (number, content) => void contents.set(number, Buffer.from(content)));
@@ -81,26 +83,28 @@ async function read({ chunks, packs, pieces, keys }: Written): Promise<Buffer> {
 }
 
 describe.each([
-  ['plain', null],
-  ['encrypted', KEYS],
-])('%s', (_, keys) => {
+  ['plain, by the addon', null, native],
+  ['encrypted, by the addon', KEYS, native],
+  ["plain, by Node's modules", null, plain],
+  ["encrypted, by Node's modules", KEYS, plain],
+])('%s', (_, keys, codec) => {
   test.each([
     ['one byte', Buffer.from('x')],
     ['what does not compress, in several packs', randomBytes(40 * 2 ** 20 + 12345)],
     ['what compresses', Buffer.alloc(9 * 2 ** 20 + 1, 'compressible ')],
     ['zeros between', Buffer.concat([Buffer.from('x'), Buffer.alloc(3 * 2 ** 20), Buffer.from('y')])],
   ])('%s comes back as it was', async (_name, content) => {
-    const { written } = await write(content, { keys });
-    expect((await read(written)).equals(content)).toBe(true);
+    const { written } = await write(content, { keys, codec });
+    expect((await read(written, codec)).equals(content)).toBe(true);
   });
 
   test('the same content is stored once', async () => {
     const content = randomBytes(CHUNK_BYTES);
     const whole = Buffer.concat([content, content, Buffer.alloc(CHUNK_BYTES), content]);
-    const { written, sentBytes } = await write(whole, { keys });
+    const { written, sentBytes } = await write(whole, { keys, codec });
     expect(written.chunks).toHaveLength(1);
     expect(sentBytes).toBeLessThan(CHUNK_BYTES * 1.01);
-    expect((await read(written)).equals(whole)).toBe(true);
+    expect((await read(written, codec)).equals(whole)).toBe(true);
   });
 
   describe('a pack is not believed that has', () => {
@@ -114,12 +118,12 @@ describe.each([
       ['only zeros', (bytes) => Buffer.alloc(bytes.length)],
       ['nothing', () => Buffer.alloc(0)],
     ])('%s', async (_name, damage) => {
-      const { written } = await write(randomBytes(3 * CHUNK_BYTES), { keys });
+      const { written } = await write(randomBytes(3 * CHUNK_BYTES), { keys, codec });
       const key = PREFIX + (written.packs[0]?.key ?? '');
       const bytes = await store.get(key);
       await store.delete([key]);
       await store.create(key, damage(bytes));
-      await expect(read(written)).rejects.toMatchObject({ code: 'corrupt' });
+      await expect(read(written, codec)).rejects.toMatchObject({ code: 'corrupt' });
     });
   });
 });

@@ -153,7 +153,7 @@ async function readRanges(
       const content = readInto(writer, file, Math.min(CHUNK_BYTES, end - at), at);
       if (content.length === 0) throw new Error(`A file became shorter while it was saved, at ${at} of ${end} bytes.`);
       const position = pieces.push(zeros(content.length)) - 1;
-      writer.examine([content], writer.asked, (finding) => {
+      writer.examine([content], { stored: true }, (finding) => {
         if (!finding.isZero) pieces[position] = writer.store([content], finding);
       });
       onRead(content.length);

@@ -1,6 +1,6 @@
 /**
- * The memory that content passes through on its way out, in pieces that main thread and compressor threads share: it is read
- * into a slab once, and nothing copies it again until it is compressed. A slab is used again when nobody holds a part of it.
+ * The memory that content passes through on its way out: it is read into a slab once, and nothing copies it again until it is
+ * compressed. A slab is used again when nobody holds a part of it.
  */
 import type { ContentPart } from './content.ts';
 import { CHUNK_BYTES } from './format.ts';
@@ -10,10 +10,10 @@ export const SLAB_BYTES = 8 * CHUNK_BYTES;
 
 export class Slabs {
   readonly #most: number;
-  readonly #free: SharedArrayBuffer[] = [];
-  readonly #holds = new Map<SharedArrayBuffer, number>();
+  readonly #free: ArrayBufferLike[] = [];
+  readonly #holds = new Map<ArrayBufferLike, number>();
   readonly #onFree: () => void;
-  #current: SharedArrayBuffer;
+  #current: ArrayBufferLike;
   #fill = 0;
 
   /** `onFree` is called when a slab may be used again. */
@@ -46,28 +46,31 @@ export class Slabs {
 
   /** Keeps the slab that `part` lies in from being used again; false for what lies in none. */
   hold(part: ContentPart): boolean {
-    const slab = slabOf(part);
-    const holds = slab ? this.#holds.get(slab) : undefined;
-    if (slab === null || holds === undefined) return false;
-    this.#holds.set(slab, holds + 1);
+    const slab = this.#slabOf(part);
+    if (!slab) return false;
+    this.#holds.set(slab, (this.#holds.get(slab) ?? 0) + 1);
     return true;
   }
 
   /** The same answer as that of `hold`. */
   release(part: ContentPart): boolean {
-    const slab = slabOf(part);
-    if (slab === null || !this.#holds.has(slab)) return false;
+    const slab = this.#slabOf(part);
+    if (!slab) return false;
     this.#letGo(slab);
     return true;
   }
 
-  #take(): SharedArrayBuffer {
-    const slab = this.#free.pop() ?? new SharedArrayBuffer(SLAB_BYTES);
+  #slabOf(part: ContentPart): ArrayBufferLike | null {
+    return part instanceof Uint8Array && this.#holds.has(part.buffer) ? part.buffer : null;
+  }
+
+  #take(): ArrayBufferLike {
+    const slab = this.#free.pop() ?? new ArrayBuffer(SLAB_BYTES);
     this.#holds.set(slab, 1);
     return slab;
   }
 
-  #letGo(slab: SharedArrayBuffer): void {
+  #letGo(slab: ArrayBufferLike): void {
     const holds = (this.#holds.get(slab) ?? 0) - 1;
     this.#holds.set(slab, holds);
     if (holds > 0) return;
@@ -75,8 +78,4 @@ export class Slabs {
     this.#free.push(slab);
     this.#onFree();
   }
-}
-
-function slabOf(part: ContentPart): SharedArrayBuffer | null {
-  return part instanceof Uint8Array && part.buffer instanceof SharedArrayBuffer ? part.buffer : null;
 }

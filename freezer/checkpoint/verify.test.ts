@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { openStore, type Store } from '../../store/index.ts';
 import { KeyRing } from '../encryption/keyRing.ts';
 import { writeWholeCheckpoint } from '../testing/writeWholeCheckpoint.ts';
-import { Compressors } from './compressors.ts';
+import { Codec } from './codec.ts';
 import { checkpointKeys } from './format.ts';
 import { fileListFlaws, verifyCheckpoint } from './verify.ts';
 
@@ -15,21 +15,17 @@ const ID = '00000001-000001';
 const [PACK_0, PACK_1] = [checkpointKeys.pack(ID, 0), checkpointKeys.pack(ID, 1)];
 const MEMORY = 'memory of process 1001';
 
+const codec = new Codec(null);
 let directory: string;
 let store: Store;
-let compressors: Compressors;
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'floe-verify-'));
   store = await openStore(`file://${directory}`);
-  compressors = new Compressors(1);
   await writeWholeCheckpoint(store, PREFIX, ID);
 });
-afterEach(async () => {
-  await compressors[Symbol.asyncDispose]();
-  await rm(directory, { recursive: true, force: true });
-});
+afterEach(() => rm(directory, { recursive: true, force: true }));
 
-const verify = () => verifyCheckpoint({ store, prefix: PREFIX, id: ID, keyRing: KeyRing.of(), compressors });
+const verify = () => verifyCheckpoint({ store, prefix: PREFIX, id: ID, keyRing: KeyRing.of(), codec });
 
 async function change(key: string, how: (bytes: Buffer) => Uint8Array): Promise<void> {
   const bytes = await store.get(PREFIX + key);
@@ -46,7 +42,7 @@ test('a whole one has no damage, and tells how far it is', async () => {
   const steps: number[][] = [];
   const onProgress = (...step: number[]) => void steps.push(step);
   const found = await verifyCheckpoint({
-    ...{ store, prefix: PREFIX, id: ID, keyRing: KeyRing.of(), compressors },
+    ...{ store, prefix: PREFIX, id: ID, keyRing: KeyRing.of(), codec },
     onProgress,
   });
   expect(found).toMatchObject({ id: ID, packs: 2, chunks: 4, damages: [], hits: [] });

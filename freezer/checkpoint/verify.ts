@@ -6,7 +6,7 @@ import pLimit from 'p-limit';
 import type { Store } from '../../store/store.ts';
 import type { KeyRing } from '../encryption/keyRing.ts';
 import { FreezerError } from '../errors.ts';
-import type { Compressors } from './compressors.ts';
+import type { Codec } from './codec.ts';
 import type { FileEntry, Index, Piece } from './format.ts';
 import { CheckpointReader } from './reader.ts';
 import { readHoldings } from './retention.ts';
@@ -20,7 +20,7 @@ export interface VerifyOptions {
   readonly prefix: string;
   readonly id: string;
   readonly keyRing: KeyRing;
-  readonly compressors: Compressors;
+  readonly codec: Codec;
   readonly signal?: AbortSignal;
   /** Bytes as they are stored. */
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
@@ -41,10 +41,10 @@ export interface Verification {
  * `storeFailed`, `cancelled`.
  */
 export async function verifyCheckpoint(options: VerifyOptions): Promise<Verification> {
-  const { id, compressors } = options;
+  const { id, codec } = options;
   let reader: CheckpointReader;
   try {
-    reader = await CheckpointReader.open(options, id, compressors);
+    reader = await CheckpointReader.open(options, id, codec);
   } catch (error) {
     if (!isCorrupt(error)) throw error;
     return { id, packs: 0, chunks: 0, storedBytes: 0, damages: [error.message], hits: ['everything'] };
@@ -101,7 +101,7 @@ async function checkPacks(reader: CheckpointReader, options: VerifyOptions): Pro
 async function damagedAmong(reader: CheckpointReader, chunks: readonly number[], signal?: AbortSignal) {
   if (chunks.length === 0) return [];
   try {
-    await reader.readChunks(chunks, () => undefined, { signal });
+    await reader.readChunks(chunks, () => undefined, { signal, planFor: () => [] });
     return [];
   } catch (error) {
     if (!isCorrupt(error)) throw error;

@@ -1,7 +1,7 @@
 /** `freezer verify`: whether a start could thaw what the store has, proved by reading all of it again. */
 import type { Command } from 'commander';
 import { openStore } from '../../store/index.ts';
-import { Compressors } from '../checkpoint/compressors.ts';
+import { Codec } from '../checkpoint/codec.ts';
 import { type Verification, verifyCheckpoint } from '../checkpoint/verify.ts';
 import { KeyRing } from '../encryption/keyRing.ts';
 import { FreezerError } from '../errors.ts';
@@ -28,13 +28,13 @@ export function addVerify(program: Command): void {
 }
 
 async function verify(flags: VerifyFlags): Promise<void> {
-  const { storeUrl, encryptionKeys } = readSettings(flags);
+  const { storeUrl, encryptionKeys, toolboxDirectory } = readSettings(flags);
   await using store = await openStore(storeUrl);
   const ids = await candidates(store, await newestClaim(store));
   if (ids.length === 0)
     throw new FreezerError('notFound', `There is no checkpoint in ${store.url}.`, 'Take one: freezer checkpoint.');
-  await using compressors = new Compressors();
-  const parts = { store, prefix: PREFIX, keyRing: KeyRing.of(encryptionKeys), compressors };
+  const codec = new Codec(toolboxDirectory);
+  const parts = { store, prefix: PREFIX, keyRing: KeyRing.of(encryptionKeys), codec };
   const found: Verification[] = [];
   for (const id of flags.all ? ids : ids.slice(0, 1)) found.push(await verifyCheckpoint({ ...parts, id }));
   if (found.some(({ damages }) => damages.length > 0)) process.exitCode = EXIT.store;

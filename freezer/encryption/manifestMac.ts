@@ -1,7 +1,7 @@
 /**
  * Authentication of manifests, which are not encrypted: retention and sweeps read them without a key.
  *
- * The MAC is HMAC-SHA256, under the key `floe manifest`, of the UTF-8 of `floe manifest 2\n`, the job's prefix in the store, `\n`,
+ * The MAC is HMAC-SHA256, under the key `floe manifest`, of the UTF-8 of `floe manifest 3\n`, the job's prefix in the store, `\n`,
  * and the manifest's canonical JSON without `encryption.mac`. Canonical is RFC 8785: no spaces, the names of every object sorted by
  * their UTF-16 code units. The prefix keeps another job's checkpoint from being taken for this one's.
  */
@@ -29,7 +29,7 @@ export function isAuthentic(key: Uint8Array, manifest: Manifest, prefix: string)
 
 function macOf(key: Uint8Array, manifest: UnsignedManifest, prefix: string): Buffer {
   return createHmac('sha256', key)
-    .update(`floe manifest 2\n${prefix}\n${canonicalJson(manifest)}`)
+    .update(`floe manifest 3\n${prefix}\n${canonicalJson(manifest)}`)
     .digest();
 }
 

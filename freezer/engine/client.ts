@@ -87,6 +87,8 @@ function startProcess(): ChildProcess {
       serialization: 'advanced',
       detached: true,
       execArgv: [],
+      // Four of them are the codec's at most (checkpoint/codec.ts), and files want theirs meanwhile.
+      env: { ...process.env, UV_THREADPOOL_SIZE: '8' },
     });
   } catch (cause) {
     const remedy = 'See that the machine has memory for another process.';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { openStore } from '../../store/index.ts';
 import type { Store } from '../../store/store.ts';
 import { storeFailed } from '../checkpoint/catalogue.ts';
-import type { Compressors } from '../checkpoint/compressors.ts';
+import { Codec } from '../checkpoint/codec.ts';
 import { DigestFiller } from '../checkpoint/digestFiller.ts';
 import { FileFiller } from '../checkpoint/fileFiller.ts';
 import type { Index, Manifest } from '../checkpoint/format.ts';
@@ -57,12 +57,8 @@ export class Fetch implements AsyncDisposable {
     this.#report = report;
   }
 
-  /** Makes the checkpoint's files, too, without their content. The compressors stay the caller's. */
-  static async open(
-    order: ThawOrder,
-    compressors: Compressors,
-    report: (progress: StepProgress) => void,
-  ): Promise<Fetch> {
+  /** Makes the checkpoint's files, too, without their content. */
+  static async open(order: ThawOrder, report: (progress: StepProgress) => void): Promise<Fetch> {
     const { place, checkpointId } = order;
     const store = await openStore(place.storeUrl).catch((error: unknown) => {
       throw storeFailed(error);
@@ -70,7 +66,7 @@ export class Fetch implements AsyncDisposable {
     const keyRing = KeyRing.of(place.encryptionKeys);
     const digestSeed = newDigestSeed();
     const source = { store, prefix: place.prefix, keyRing };
-    const reader = await CheckpointReader.open(source, checkpointId, compressors, digestSeed);
+    const reader = await CheckpointReader.open(source, checkpointId, new Codec(order.toolboxDirectory), digestSeed);
     await checkMachine(reader.manifest);
     const fetch = new Fetch({ store, reader, digestSeed }, await choose(reader, order), order, report);
     await fetch.#checked(() => makeFiles(order.filesDirectory, reader.index.files));

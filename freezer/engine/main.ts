@@ -4,7 +4,6 @@
  * freeze or thaw.
  */
 import { openStore } from '../../store/index.ts';
-import { Compressors } from '../checkpoint/compressors.ts';
 import { type OpenedCheckpoint, openCheckpoint } from '../checkpoint/openCheckpoint.ts';
 import { KeyRing } from '../encryption/keyRing.ts';
 import { channelTransport, Peer } from '../rpc.ts';
@@ -13,7 +12,6 @@ import { Fetch } from './fetch.ts';
 import type { EngineEvents, EngineMethods } from './protocol.ts';
 import { Save } from './save.ts';
 
-const compressors = new Compressors();
 let expectedBase: OpenedCheckpoint | undefined;
 let save: Save | undefined;
 let fetch: Fetch | undefined;
@@ -50,14 +48,14 @@ const methods: EngineMethods = {
     expectedBase = await openCheckpoint(source, base.id);
   },
   prepareFreeze: async (order) => {
-    save = await Save.open(order, compressors, report, expectedBase);
+    save = await Save.open(order, report, expectedBase);
   },
   followImages: async ({ imagesDirectory }) => saving().followImages(imagesDirectory),
   receivePages: ({ controlDirectory, criuVersion }) => saving().receivePages(controlDirectory, criuVersion),
   saveFiles: (folders) => saving().readFiles(folders),
   commit: (facts) => saving().commit(facts),
   prepareThaw: async (order) => {
-    fetch = await Fetch.open(order, compressors, report);
+    fetch = await Fetch.open(order, report);
     return fetch.found;
   },
   fetch: () => fetching().fetch(),

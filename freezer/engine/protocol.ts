@@ -4,7 +4,7 @@ import type { CheckpointPlace, CheckpointSummary, StepProgress, ThawMode } from 
 export interface EngineMethods {
   /** Loads and starts what can be before it is known what is to be done. */
   warmUp(expected: Expected): Promise<void>;
-  /** Opens the store and starts the threads, so that nothing of that falls into the time that the program stands still. */
+  /** Opens the store and the codec, so that nothing of that falls into the time that the program stands still. */
   prepareFreeze(order: FreezeOrder): Promise<void>;
   /** CRIU is about to dump to images in this folder: what can be found out about them while it does, is. Resolves at once. */
   followImages(of: { imagesDirectory: string }): Promise<void>;
@@ -48,15 +48,16 @@ export interface FreezeOrder {
   readonly baseId: string | null;
   /** Where the run keeps its pages' digests (checkpoint/pageDigests.ts). */
   readonly digestsDirectory: string;
+  /** Has the codec, and tools that read and set what Node cannot. */
+  readonly toolboxDirectory: string;
   /** Most content that waits in memory to be hashed or compressed. */
   readonly bufferBytes?: number | undefined;
 }
 
-/** Folders on this machine: CRIU's images, the files that move, and the tools that read and set what Node cannot. */
+/** Folders on this machine: CRIU's images, and the files that move. */
 export interface FreezeFolders {
   readonly imagesDirectory: string;
   readonly filesDirectory: string;
-  readonly toolboxDirectory: string;
 }
 
 export interface ThawOrder extends FreezeFolders {
@@ -65,6 +66,7 @@ export interface ThawOrder extends FreezeFolders {
   readonly mode: ThawMode;
   /** As in `FreezeOrder`. */
   readonly digestsDirectory: string;
+  readonly toolboxDirectory: string;
 }
 
 /** What only the worker's side knows about a freeze. */

@@ -12,7 +12,7 @@ import { Base } from '../checkpoint/base.ts';
 import { BaseMemory, countPages } from '../checkpoint/baseMemory.ts';
 import { storeFailed, summarize } from '../checkpoint/catalogue.ts';
 import { ChunkWriter } from '../checkpoint/chunkWriter.ts';
-import type { Compressors } from '../checkpoint/compressors.ts';
+import { Codec } from '../checkpoint/codec.ts';
 import { EarlyDigests } from '../checkpoint/earlyDigests.ts';
 import { encodeIndex } from '../checkpoint/encodeIndex.ts';
 import { checkpointKeys, type FileEntry, FORMAT_VERSION, type Index, type Manifest } from '../checkpoint/format.ts';
@@ -45,7 +45,7 @@ export class Save implements AsyncDisposable {
   readonly #writer: ChunkWriter;
   readonly #memory: MemoryWriter;
   readonly #report: Report;
-  readonly #compressors: Compressors;
+  readonly #codec: Codec;
   /** Of the base's pages; null where they are not known. */
   readonly #before: PageDigests | null;
   readonly #opened = new AsyncDisposableStack();
@@ -61,19 +61,14 @@ export class Save implements AsyncDisposable {
   private constructor(
     store: Store,
     order: FreezeOrder,
-    {
-      keys,
-      base,
-      compressors,
-      report,
-    }: { keys: WritingKeys; base: Base | null; compressors: Compressors; report: Report },
+    { keys, base, report }: { keys: WritingKeys; base: Base | null; report: Report },
   ) {
     this.#store = store;
     this.#order = order;
     this.#keys = keys;
     this.#base = base;
     this.#report = report;
-    this.#compressors = compressors;
+    this.#codec = new Codec(order.toolboxDirectory);
     this.#opened.use(store);
     const before = base && PageDigests.open(order.digestsDirectory, base.id, countPages(base.index));
     this.#before = this.#opened.use(before);
@@ -82,7 +77,7 @@ export class Save implements AsyncDisposable {
       store,
       prefix: order.place.prefix,
       checkpointId: order.checkpointId,
-      compressors,
+      codec: this.#codec,
       base,
       keys: keys.keys,
       digestSeed,
@@ -98,15 +93,9 @@ export class Save implements AsyncDisposable {
   }
 
   /**
-   * The compressors stay the caller's.
    * @param expectedBase saves reading the base's index, if it is this
    */
-  static async open(
-    order: FreezeOrder,
-    compressors: Compressors,
-    report: Report,
-    expectedBase?: OpenedCheckpoint,
-  ): Promise<Save> {
+  static async open(order: FreezeOrder, report: Report, expectedBase?: OpenedCheckpoint): Promise<Save> {
     const { place, baseId } = order;
     const store = await openStore(place.storeUrl).catch((error: unknown) => {
       throw storeFailed(error);
@@ -116,7 +105,7 @@ export class Save implements AsyncDisposable {
       baseId === null ? null : await openLast({ store, prefix: place.prefix, keyRing }, baseId, expectedBase);
     const keys = await keysToWrite(last?.manifest.encryption ?? null, keyRing);
     const base = last && keys.goesOn ? new Base(last.manifest, last.index) : null;
-    return new Save(store, order, { keys, base, compressors, report });
+    return new Save(store, order, { keys, base, report });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -129,7 +118,7 @@ export class Save implements AsyncDisposable {
    */
   followImages(directory: string): void {
     if (this.#before && availableParallelism() > 1)
-      this.#early = this.#opened.use(new EarlyDigests(directory, this.#compressors, this.#before.seed));
+      this.#early = this.#opened.use(new EarlyDigests(directory, this.#codec, this.#before.seed));
   }
 
   async receivePages(controlDirectory: string, criuVersion: [number, number, number]): Promise<{ isWhole: boolean }> {
@@ -183,7 +172,8 @@ export class Save implements AsyncDisposable {
   }
 
   async readFiles(folders: FreezeFolders): Promise<void> {
-    const { imagesDirectory, filesDirectory, toolboxDirectory } = folders;
+    const { imagesDirectory, filesDirectory } = folders;
+    const { toolboxDirectory } = this.#order;
     const onRead = (bytes: number) => {
       this.#fileBytes += bytes;
       this.#report({ step: 'saving files', doneBytes: this.#fileBytes, totalBytes: null });

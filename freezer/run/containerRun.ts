@@ -136,7 +136,8 @@ export class ContainerRun implements Run {
       const id = checkpointId(options.epoch, ++this.#freezes);
       const { place, bufferBytes } = options;
       const digestsDirectory = this.#container.folder.digests;
-      const order = { place, checkpointId: id, baseId: this.#newest, digestsDirectory, bufferBytes };
+      const { toolboxDirectory } = this.#container;
+      const order = { place, checkpointId: id, baseId: this.#newest, digestsDirectory, toolboxDirectory, bufferBytes };
       await engine.peer.request('prepareFreeze', order);
       const frozen = await this.#dumpAndCommit(engine, options, memoryBytes);
       if (options.afterwards === 'continue') void keepSpareEngine({ base: { place, id } });
@@ -210,7 +211,6 @@ export class ContainerRun implements Run {
     await engine.peer.request('saveFiles', {
       imagesDirectory: folder.images,
       filesDirectory: folder.files,
-      toolboxDirectory: this.#container.toolboxDirectory,
     });
     if (options.afterwards === 'continue') await agent.request('resume', {});
     const readMs = performance.now() - stoppedAt;

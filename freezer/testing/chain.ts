@@ -11,7 +11,7 @@ import { openStore, type Store } from '../../store/index.ts';
 import { defaultToolbox } from '../../test/support/toolbox.ts';
 import { controlFiles } from '../agent/protocol.ts';
 import { requireManifest } from '../checkpoint/catalogue.ts';
-import { Compressors } from '../checkpoint/compressors.ts';
+import { Codec } from '../checkpoint/codec.ts';
 import { DigestFiller } from '../checkpoint/digestFiller.ts';
 import { checkpointId, type Manifest, PAGE_BYTES } from '../checkpoint/format.ts';
 import { partOf } from '../checkpoint/pieces.ts';
@@ -56,7 +56,7 @@ export class Chain implements AsyncDisposable {
   isFromImages = false;
   /** The last checkpoint, on which the next is built; null for one that stands by itself. */
   last: string | null = null;
-  readonly #compressors = new Compressors(2);
+  readonly #codec = new Codec(defaultToolbox());
   #sequence = 0;
 
   private constructor(directory: string, store: Store, keys: readonly string[] | undefined) {
@@ -83,8 +83,9 @@ export class Chain implements AsyncDisposable {
       checkpointId: id,
       baseId: this.last,
       digestsDirectory: this.digestsDirectory,
+      toolboxDirectory: defaultToolbox(),
     };
-    await using save = await Save.open(order, this.#compressors, () => undefined);
+    await using save = await Save.open(order, () => undefined);
     if (this.isFromImages) {
       await save.readFiles(await this.#dump(memory, (directory) => save.followImages(directory)));
     } else {
@@ -102,7 +103,7 @@ export class Chain implements AsyncDisposable {
   /** What a checkpoint has, read and verified. `keepDigests`: as a thaw does for the freeze that follows. */
   async read(id: string, { keepDigests = false } = {}): Promise<ObjectMemory[]> {
     const source = { store: this.store, prefix: this.prefix, keyRing: KeyRing.of(this.keys) };
-    const reader = await CheckpointReader.open(source, id, this.#compressors, DIGEST_SEED);
+    const reader = await CheckpointReader.open(source, id, this.#codec, DIGEST_SEED);
     const { chunks, memory } = reader.index;
     const contents = new Map<number, Uint8Array>();
     const numbers = memory.flatMap(({ pieces }) => pieces.map((piece) => partOf(piece, chunks)?.chunk ?? -1));
@@ -140,7 +141,6 @@ export class Chain implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#compressors[Symbol.asyncDispose]();
     await this.store[Symbol.asyncDispose]();
   }
 
@@ -163,7 +163,7 @@ export class Chain implements AsyncDisposable {
       }
       await writeFile(join(imagesDirectory, pagemapName(object)), encodePagemap(at + 1, ranges));
     }
-    return { imagesDirectory, filesDirectory, toolboxDirectory: defaultToolbox() };
+    return { imagesDirectory, filesDirectory };
   }
 
   async #send<T>(stream: Buffer, splitBytes: number, receive: (controlDirectory: string) => Promise<T>): Promise<T> {

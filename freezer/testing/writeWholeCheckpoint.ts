@@ -17,8 +17,8 @@ export async function writeWholeCheckpoint(store: Store, prefix: string, id: str
     const contents = [randomBytes(CONTENT_BYTES), randomBytes(CONTENT_BYTES)];
     const stored = await Promise.all(contents.map((content) => compress(content)));
     let offset = 0;
-    for (const [at, bytes] of stored.entries()) {
-      chunks.push([chunkId(contents[at] as Buffer, null), number, offset, bytes.length, CONTENT_BYTES]);
+    for (const bytes of stored) {
+      chunks.push([chunkId(bytes, null), number, offset, bytes.length, CONTENT_BYTES]);
       offset += bytes.length;
     }
     const key = checkpointKeys.pack(id, number);

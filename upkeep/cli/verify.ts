@@ -48,9 +48,10 @@ async function verify(id: string, checkpoint: string | undefined, flags: VerifyF
     await requireKnown(connections, id);
     const store = await connections.store();
     const which = checkpoint !== undefined ? { checkpoint } : flags.all ? 'all' : 'current';
-    const encryptionKeys = connections.config.encryption.key;
+    const { encryption, toolbox } = connections.config;
+    const options = { store, jobId: id, which, encryptionKeys: encryption.key, toolboxDirectory: toolbox } as const;
     const found = await interruptible('interrupted; nothing has been changed.', (signal) =>
-      verifyJob({ store, jobId: id, which, encryptionKeys, signal, onProgress: showProgress }),
+      verifyJob({ ...options, signal, onProgress: showProgress }),
     );
     if (found.some(({ damages }) => damages.length > 0)) process.exitCode = EXIT_DAMAGED;
     await (flags.json ? printJson(found) : print(found.map(describe).join('')));
