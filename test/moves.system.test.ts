@@ -6,7 +6,7 @@ import { type Ceph, startCeph } from '../store/testing/ceph.ts';
 import { Cluster } from './support/cluster.ts';
 import { undisturbed } from './support/undisturbed.ts';
 
-const STEPS = 400;
+const STEPS = 800;
 const WORKERS = ['one', 'two', 'three', 'four'];
 const MEMORY = {
   threads: ['8', String(STEPS), 'threads', '--seed', '11'],
