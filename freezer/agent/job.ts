@@ -27,7 +27,7 @@ import { PageListener } from './pageListener.ts';
 import { refuseUndumpable } from './preflight.ts';
 import { memoryOf, processTree } from './processes.ts';
 import { runProgram } from './program.ts';
-import { controlFiles, type JobStart, places } from './protocol.ts';
+import { controlFiles, type JobStart, type MemorySize, places } from './protocol.ts';
 
 /** The job's processes start above this, so that they never meet the agent's own when they are restored. */
 const LAST_PID_OF_OURS = 999;
@@ -111,10 +111,10 @@ export class Job {
     await this.#watch(rootPid);
   }
 
-  async preflight(): Promise<{ memoryBytes: number }> {
+  async preflight(): Promise<MemorySize> {
     if (this.#state !== 'running') throw notRunning();
     await refuseUndumpable(this.#rootPid);
-    return { memoryBytes: await memoryOf(await processTree(this.#rootPid)) };
+    return await memoryOf(await processTree(this.#rootPid));
   }
 
   async listenForPages(): Promise<void> {

@@ -1,5 +1,6 @@
 /** The job's process tree, as /proc shows it inside the container. */
 import { readdir, readFile } from 'node:fs/promises';
+import type { MemorySize } from './protocol.ts';
 
 /** The process and all its descendants, parents first. A process that ends meanwhile is left out. */
 export async function processTree(root: number): Promise<number[]> {
@@ -17,9 +18,14 @@ async function childrenOf(pid: number): Promise<number[]> {
 }
 
 /** Bytes of memory that the processes have and no file does, swapped out or not. What they share counts for each. */
-export async function memoryOf(pids: readonly number[]): Promise<number> {
+export async function memoryOf(pids: readonly number[]): Promise<MemorySize> {
   const statuses = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/status`, 'utf8').catch(ignoreEnded(''))));
-  const counts = statuses.join('\n').matchAll(/^(?:RssAnon|RssShmem|HugetlbPages|VmSwap):\s+(\d+) kB$/gm);
+  const sizes = statuses.map(ownMemory);
+  return { memoryBytes: sizes.reduce((sum, size) => sum + size, 0), largestBytes: Math.max(0, ...sizes) };
+}
+
+function ownMemory(status: string): number {
+  const counts = status.matchAll(/^(?:RssAnon|RssShmem|HugetlbPages|VmSwap):\s+(\d+) kB$/gm);
   return [...counts].reduce((sum, [, kibibytes]) => sum + Number(kibibytes) * 1024, 0);
 }
 

@@ -43,6 +43,12 @@ export interface JobStart {
   readonly user: JobUser | null;
 }
 
+/** What the job has of its own, as processes.ts counts it: all its processes, and the one that has most. */
+export interface MemorySize {
+  readonly memoryBytes: number;
+  readonly largestBytes: number;
+}
+
 /** What the agent does for the worker. */
 export interface AgentMethods {
   start(program: JobStart): Promise<void>;
@@ -51,7 +57,7 @@ export interface AgentMethods {
   /** Resolves when all memory of a program that was restored lazily is there; at once for any other. */
   filled(of: Record<string, never>): Promise<void>;
   /** Looks for what CRIU cannot dump, and how much memory there is, without stopping the program. Throws `cannotFreeze`. */
-  preflight(of: Record<string, never>): Promise<{ memoryBytes: number }>;
+  preflight(of: Record<string, never>): Promise<MemorySize>;
   /** Listens for the engine at `pages.sock`, so that it can connect. */
   listenForPages(of: Record<string, never>): Promise<void>;
   /** The engine will not connect after all. */

@@ -20,7 +20,9 @@ import { Slabs } from './slabs.ts';
 /** Most content in slabs, by default. */
 const BUFFER_BYTES = 64 * 2 ** 20;
 /** Most that waits in no slab: in files, and pages that were gathered from many. */
-const MOST_BESIDE_BYTES = 32 * 2 ** 20;
+const MOST_BESIDE_BYTES = 64 * 2 ** 20;
+/** Batches that each thread has before it: so much work that it does not stand idle while a pack is hashed and handed to the network. */
+const BATCHES_AHEAD = 8;
 
 export interface ChunkWriterOptions extends Omit<PackWriterOptions, 'onChange'> {
   readonly codec: Codec;
@@ -72,14 +74,29 @@ export class ChunkWriter {
     return this.#isCrowded || this.#failure !== undefined;
   }
 
+  /** Whether nothing is compressed until packs have been sent. */
+  get arePacksFull(): boolean {
+    return this.#packs.isFull;
+  }
+
   /** Bytes that are durable. */
   get sentBytes(): number {
     return this.#packs.sentBytes;
   }
 
+  /** Sends nothing until `letGo`, or until somebody waits for room. */
+  holdBack(): void {
+    this.#packs.holdBack();
+  }
+
+  letGo(): void {
+    this.#packs.letGo();
+  }
+
   /** Resolves when there is room; rejects when writing has failed. */
   async ready(): Promise<void> {
     while (this.#isCrowded && this.#failure === undefined) {
+      this.letGo();
       this.#startExamining({ all: true });
       await this.#changed();
     }
@@ -166,7 +183,7 @@ export class ChunkWriter {
   }
 
   get #mayCompress(): boolean {
-    return !this.#packs.isFull && this.#compressing < 2 * this.#options.codec.count;
+    return !this.#packs.isFull && this.#compressing < BATCHES_AHEAD * this.#options.codec.count;
   }
 
   /** Whole batches; `all`: what there is besides, since nothing may come that would make it one. */

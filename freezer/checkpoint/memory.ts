@@ -53,8 +53,9 @@ export interface MemoryWriterOptions {
   readonly base: BaseMemory | null;
   /** Where the pages' digests are written, for the next checkpoint. */
   readonly digests: PageDigests;
-  /** What is known of whole pages before they are examined. Default nothing. */
+  /** What is known of whole pages before they are examined (earlyPages.ts). Default nothing. */
   readonly digestsOf?: (pages: Content) => Uint8Array | null;
+  readonly partsOf?: (pages: Content) => Part[] | null;
 }
 
 export class MemoryWriter implements PageSink<ContentPart> {
@@ -62,6 +63,7 @@ export class MemoryWriter implements PageSink<ContentPart> {
   readonly #base: BaseMemory | null;
   readonly #digests: PageDigests;
   readonly #digestsOf: (pages: Content) => Uint8Array | null;
+  readonly #partsOf: (pages: Content) => Part[] | null;
   readonly #objects: WindowedObject[] = [];
   readonly #changed: ChangedPages;
   /** For a window that is not all in one place. */
@@ -70,11 +72,12 @@ export class MemoryWriter implements PageSink<ContentPart> {
   #window: Window | null = null;
   #pages = 0;
 
-  constructor({ writer, base, digests, digestsOf = () => null }: MemoryWriterOptions) {
+  constructor({ writer, base, digests, digestsOf = () => null, partsOf = () => null }: MemoryWriterOptions) {
     this.#writer = writer;
     this.#base = base;
     this.#digests = digests;
     this.#digestsOf = digestsOf;
+    this.#partsOf = partsOf;
     this.#changed = new ChangedPages(writer);
   }
 
@@ -157,10 +160,10 @@ export class MemoryWriter implements PageSink<ContentPart> {
     for (const part of window.parts) this.#writer.slabs.release(part);
   }
 
-  /** Whether it is as the base has it, by what is known before its pages are looked at. */
+  /** Whether it is as the base has it, or is stored already, by what is known before its pages are looked at. */
   #isKnown(window: Window): boolean {
-    const digests = this.#base && this.#digestsOf(window.parts);
-    const pieces = digests && this.#asBefore(window, digests);
+    const digests = this.#digestsOf(window.parts);
+    const pieces = digests && (this.#base ? this.#asBefore(window, digests) : this.#asStored(window));
     if (!pieces) return false;
     this.#digests.write(window.firstPage, digests);
     window.object.windows[window.position] = pieces;
@@ -203,6 +206,11 @@ export class MemoryWriter implements PageSink<ContentPart> {
     return piecesOf(
       kept.map((part, at) => (part === null ? this.#changed.add(pageAt(content, at, PAGE_BYTES)) : this.#reused(part))),
     );
+  }
+
+  #asStored({ parts }: Window): Piece[] | null {
+    const stored = this.#partsOf(parts);
+    return stored && piecesOf(stored);
   }
 
   #reused(part: Part): Part {

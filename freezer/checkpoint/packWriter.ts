@@ -7,6 +7,8 @@ import { CHUNK_BYTES, checkpointKeys, type Manifest } from './format.ts';
 /** A pack is sent once it holds this much. */
 const PACK_BYTES = 16 * 2 ** 20;
 const PACKS_IN_FLIGHT = 3;
+/** Packs in memory, sent or not, before nothing more is compressed. */
+const MOST_UNSENT = 8;
 /** More than a chunk ever takes: content that does not compress, and a seal. */
 const MOST_STORED_BYTES = 2 * CHUNK_BYTES;
 
@@ -29,6 +31,8 @@ export class PackWriter {
   readonly #options: PackWriterOptions;
   readonly #limit = pLimit(PACKS_IN_FLIGHT);
   readonly #sending = new Set<Promise<void>>();
+  /** Packs wait for this one. */
+  #letGo = Promise.withResolvers<void>();
   /** Of packs that have been sent. */
   readonly #spaces: Buffer[] = [];
   #space: Buffer | null = null;
@@ -36,11 +40,21 @@ export class PackWriter {
 
   constructor(options: PackWriterOptions) {
     this.#options = options;
+    this.#letGo.resolve();
   }
 
   /** Whether to add nothing for now: as much as may be on its way is. */
   get isFull(): boolean {
-    return this.#limit.pendingCount > 0;
+    return this.#sending.size >= MOST_UNSENT;
+  }
+
+  /** Sends nothing until `letGo`, but puts packs together all the same. */
+  holdBack(): void {
+    this.#letGo = Promise.withResolvers<void>();
+  }
+
+  letGo(): void {
+    this.#letGo.resolve();
   }
 
   /** Copies it. The number of the pack that it will be in, counted from 0, and its offset there. */
@@ -55,6 +69,7 @@ export class PackWriter {
 
   /** Resolves when all that was added is durable, or sending has failed. */
   async finish(): Promise<void> {
+    this.letGo();
     if (this.#fill > 0) this.#send();
     await Promise.all(this.#sending);
   }
@@ -66,7 +81,8 @@ export class PackWriter {
     this.packs.push({ key, sizeBytes });
     this.#space = null;
     this.#fill = 0;
-    const sending = this.#limit(() => store.create(prefix + key, space.subarray(0, sizeBytes)))
+    const sending = this.#letGo.promise
+      .then(() => this.#limit(() => store.create(prefix + key, space.subarray(0, sizeBytes))))
       .then(
         () => {
           this.sentBytes += sizeBytes;

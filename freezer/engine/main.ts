@@ -50,7 +50,7 @@ const methods: EngineMethods = {
   prepareFreeze: async (order) => {
     save = await Save.open(order, report, expectedBase);
   },
-  followImages: async ({ imagesDirectory }) => saving().followImages(imagesDirectory),
+  followImages: async (order) => saving().followImages(order),
   receivePages: ({ controlDirectory, criuVersion }) => saving().receivePages(controlDirectory, criuVersion),
   saveFiles: (folders) => saving().readFiles(folders),
   commit: (facts) => saving().commit(facts),

@@ -6,8 +6,11 @@ export interface EngineMethods {
   warmUp(expected: Expected): Promise<void>;
   /** Opens the store and the codec, so that nothing of that falls into the time that the program stands still. */
   prepareFreeze(order: FreezeOrder): Promise<void>;
-  /** CRIU is about to dump to images in this folder: what can be found out about them while it does, is. Resolves at once. */
-  followImages(of: { imagesDirectory: string }): Promise<void>;
+  /**
+   * CRIU is about to dump to images in this folder: what can be done about them while it does, is. Resolves at once.
+   * `mayStore`: their memory may be cut into chunks wherever that is.
+   */
+  followImages(of: FollowOrder): Promise<void>;
   /**
    * Connects to the socket in the control folder and takes CRIU's page stream to its end. `isWhole`: CRIU has said that it is
    * through. Rejects only for reasons of its own: the store refuses, the stream is not understood.
@@ -52,6 +55,11 @@ export interface FreezeOrder {
   readonly toolboxDirectory: string;
   /** Most content that waits in memory to be hashed or compressed. */
   readonly bufferBytes?: number | undefined;
+}
+
+export interface FollowOrder {
+  readonly imagesDirectory: string;
+  readonly mayStore: boolean;
 }
 
 /** Folders on this machine: CRIU's images, and the files that move. */

@@ -13,7 +13,7 @@ import { BaseMemory, countPages } from '../checkpoint/baseMemory.ts';
 import { storeFailed, summarize } from '../checkpoint/catalogue.ts';
 import { ChunkWriter } from '../checkpoint/chunkWriter.ts';
 import { Codec } from '../checkpoint/codec.ts';
-import { EarlyDigests } from '../checkpoint/earlyDigests.ts';
+import { EarlyPages } from '../checkpoint/earlyPages.ts';
 import { encodeIndex } from '../checkpoint/encodeIndex.ts';
 import { checkpointKeys, type FileEntry, FORMAT_VERSION, type Index, type Manifest } from '../checkpoint/format.ts';
 import { MemoryWriter } from '../checkpoint/memory.ts';
@@ -33,7 +33,7 @@ import { signManifest } from '../encryption/manifestMac.ts';
 import { seal } from '../encryption/seal.ts';
 import { FreezerError } from '../errors.ts';
 import type { CheckpointSummary, StepProgress } from '../runtime.ts';
-import type { CommitFacts, FreezeFolders, FreezeOrder } from './protocol.ts';
+import type { CommitFacts, FollowOrder, FreezeFolders, FreezeOrder } from './protocol.ts';
 
 type Report = (progress: StepProgress) => void;
 
@@ -45,14 +45,13 @@ export class Save implements AsyncDisposable {
   readonly #writer: ChunkWriter;
   readonly #memory: MemoryWriter;
   readonly #report: Report;
-  readonly #codec: Codec;
   /** Of the base's pages; null where they are not known. */
   readonly #before: PageDigests | null;
   readonly #opened = new AsyncDisposableStack();
   #memoryBytes = 0;
   #fileBytes = 0;
   #images: Index['images'] = [];
-  #early: EarlyDigests | null = null;
+  #early: EarlyPages | null = null;
   /** Null where memory came as a stream. */
   #pageImages: PageImages | null = null;
   #files: FileEntry[] = [];
@@ -68,7 +67,6 @@ export class Save implements AsyncDisposable {
     this.#keys = keys;
     this.#base = base;
     this.#report = report;
-    this.#codec = new Codec(order.toolboxDirectory);
     this.#opened.use(store);
     const before = base && PageDigests.open(order.digestsDirectory, base.id, countPages(base.index));
     this.#before = this.#opened.use(before);
@@ -77,7 +75,7 @@ export class Save implements AsyncDisposable {
       store,
       prefix: order.place.prefix,
       checkpointId: order.checkpointId,
-      codec: this.#codec,
+      codec: new Codec(order.toolboxDirectory),
       base,
       keys: keys.keys,
       digestSeed,
@@ -88,6 +86,7 @@ export class Save implements AsyncDisposable {
       writer: this.#writer,
       base: base && before && new BaseMemory(base, before),
       digestsOf: (pages) => this.#early?.digestsOf(pages) ?? null,
+      partsOf: (pages) => this.#early?.partsOf(pages) ?? null,
       digests: this.#opened.use(PageDigests.create(order.digestsDirectory, digestSeed)),
     });
   }
@@ -113,12 +112,13 @@ export class Save implements AsyncDisposable {
   }
 
   /**
-   * Where there is nothing to compare pages with, they are best left until they are compressed in the same go; and on the only
-   * processor the program would stand still for it.
+   * Of a base whose pages are not known windows are recognised by their ids, which they have as a whole. And on the only processor the
+   * program would stand still for this.
    */
-  followImages(directory: string): void {
-    if (this.#before && availableParallelism() > 1)
-      this.#early = this.#opened.use(new EarlyDigests(directory, this.#codec, this.#before.seed));
+  followImages({ imagesDirectory, mayStore }: FollowOrder): void {
+    const isToStore = mayStore && this.#base === null;
+    if (!(isToStore || this.#before) || availableParallelism() === 1) return;
+    this.#early = this.#opened.use(new EarlyPages(imagesDirectory, this.#writer, { isToStore }));
   }
 
   async receivePages(controlDirectory: string, criuVersion: [number, number, number]): Promise<{ isWhole: boolean }> {
@@ -210,6 +210,7 @@ export class Save implements AsyncDisposable {
   }
 
   async commit(facts: CommitFacts): Promise<CheckpointSummary> {
+    this.#writer.letGo();
     if (this.#pageImages) await this.#readPageImages(this.#pageImages);
     await this.#writer.allExamined();
     this.#memory.finish();

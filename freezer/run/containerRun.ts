@@ -19,6 +19,7 @@
  * When the worker dies at any step, its container dies with it.
  */
 import { join } from 'node:path';
+import type { MemorySize } from '../agent/protocol.ts';
 import { checkpointId } from '../checkpoint/format.ts';
 import type { Obstacle } from '../criu/obstacles.ts';
 import type { Engine } from '../engine/client.ts';
@@ -38,6 +39,12 @@ import { promiseRoomForImages } from './roomForImages.ts';
  * the machine, the program included, may grow meanwhile.
  */
 const ROOM = { share: 1.25, bytes: 256 * 2 ** 20 };
+
+/**
+ * Memory is stored while it is dumped where one process has so much of it. What others have in common with it since a fork they have at the
+ * same addresses: to be known as the same, it must be cut at addresses, which nobody knows before the dump is over.
+ */
+const SHARE_OF_ONE = 0.9;
 
 /** What the runtime knows of the container and the machine. */
 export interface ContainerFacts {
@@ -130,7 +137,7 @@ export class ContainerRun implements Run {
     const { agent } = this.#container;
     // A dump of memory that is not all there would have holes, and CRIU would not say so.
     await this.#filling?.wait(options);
-    const memoryBytes = await this.#preflight();
+    const memory = await this.#preflight();
     const engine = takeEngine(options.place.storeUrl, options);
     try {
       const id = checkpointId(options.epoch, ++this.#freezes);
@@ -139,7 +146,7 @@ export class ContainerRun implements Run {
       const { toolboxDirectory } = this.#container;
       const order = { place, checkpointId: id, baseId: this.#newest, digestsDirectory, toolboxDirectory, bufferBytes };
       await engine.peer.request('prepareFreeze', order);
-      const frozen = await this.#dumpAndCommit(engine, options, memoryBytes);
+      const frozen = await this.#dumpAndCommit(engine, options, memory);
       if (options.afterwards === 'continue') void keepSpareEngine({ base: { place, id } });
       return frozen;
     } catch (error) {
@@ -155,24 +162,24 @@ export class ContainerRun implements Run {
     await this.#preflight();
   }
 
-  async #preflight(): Promise<number> {
+  async #preflight(): Promise<MemorySize> {
     const { agent, obstacle } = this.#container;
     if (obstacle)
       throw new FreezerError('cannotFreeze', `The job cannot be frozen: it has ${obstacle.what}.`, obstacle.remedy);
-    const { memoryBytes } = await agent.request('preflight', {});
-    return memoryBytes;
+    return await agent.request('preflight', {});
   }
 
   /**
    * To images where there is room for the memory once more: CRIU then waits for nobody, and the program for CRIU alone. Else as a
    * stream, which goes on no faster than its content is compressed.
    */
-  async #dump(engine: Engine, memoryBytes: number): Promise<{ rootPid: number }> {
+  async #dump(engine: Engine, { memoryBytes, largestBytes }: MemorySize): Promise<{ rootPid: number }> {
     const { agent, folder } = this.#container;
     await emptyFolder(folder.images);
     using room = await this.#roomForImages(memoryBytes);
     if (!room) return await this.#dumpAsStream(engine);
-    engine.peer.notify('followImages', { imagesDirectory: folder.images });
+    const mayStore = largestBytes >= memoryBytes * SHARE_OF_ONE;
+    engine.peer.notify('followImages', { imagesDirectory: folder.images, mayStore });
     try {
       return await agent.request('dump', { isStreamed: false });
     } catch (error) {
@@ -199,14 +206,14 @@ export class ContainerRun implements Run {
     return await promiseRoomForImages(folder.images, needed);
   }
 
-  async #dumpAndCommit(engine: Engine, options: FreezeOptions, memoryBytes: number): Promise<Frozen> {
+  async #dumpAndCommit(engine: Engine, options: FreezeOptions, memory: MemorySize): Promise<Frozen> {
     const { agent, facts, folder } = this.#container;
     const frozenAt = Date.now();
     const stoppedAt = performance.now();
     const { criuVersion } = facts;
     // Images tell nothing while they are written.
-    options.onProgress?.({ step: 'dumping', doneBytes: 0, totalBytes: memoryBytes });
-    const dumped = await this.#dump(engine, memoryBytes);
+    options.onProgress?.({ step: 'dumping', doneBytes: 0, totalBytes: memory.memoryBytes });
+    const dumped = await this.#dump(engine, memory);
     await this.#container.gatherFiles?.(options.signal);
     await engine.peer.request('saveFiles', {
       imagesDirectory: folder.images,

@@ -13,7 +13,8 @@ import { controlFiles } from '../agent/protocol.ts';
 import { requireManifest } from '../checkpoint/catalogue.ts';
 import { Codec } from '../checkpoint/codec.ts';
 import { DigestFiller } from '../checkpoint/digestFiller.ts';
-import { checkpointId, type Manifest, PAGE_BYTES } from '../checkpoint/format.ts';
+import { checkpointId, type Index, type Manifest, PAGE_BYTES } from '../checkpoint/format.ts';
+import { openCheckpoint } from '../checkpoint/openCheckpoint.ts';
 import { partOf } from '../checkpoint/pieces.ts';
 import { CheckpointReader } from '../checkpoint/reader.ts';
 import { encodePagemap, type PageRange, pagemapName, pagesName } from '../criu/pagemap.ts';
@@ -54,6 +55,8 @@ export class Chain implements AsyncDisposable {
   keys: readonly string[] | undefined;
   /** Memory comes as images, which grow while they are followed, and not as a stream. */
   isFromImages = false;
+  /** As in `FollowOrder`. */
+  mayStore = false;
   /** The last checkpoint, on which the next is built; null for one that stands by itself. */
   last: string | null = null;
   readonly #codec = new Codec(defaultToolbox());
@@ -87,7 +90,9 @@ export class Chain implements AsyncDisposable {
     };
     await using save = await Save.open(order, () => undefined);
     if (this.isFromImages) {
-      await save.readFiles(await this.#dump(memory, (directory) => save.followImages(directory)));
+      await save.readFiles(
+        await this.#dump(memory, (imagesDirectory) => save.followImages({ imagesDirectory, mayStore: this.mayStore })),
+      );
     } else {
       const sent = await this.#send(encodeStream(memory), splitBytes, (controlDirectory) =>
         save.receivePages(controlDirectory, [4, 2, 1]),
@@ -98,6 +103,11 @@ export class Chain implements AsyncDisposable {
     await save.commit(FACTS);
     this.last = id;
     return requireManifest(this.store, this.prefix, id);
+  }
+
+  async index(id: string): Promise<Index> {
+    const source = { store: this.store, prefix: this.prefix, keyRing: KeyRing.of(this.keys) };
+    return (await openCheckpoint(source, id)).index;
   }
 
   /** What a checkpoint has, read and verified. `keepDigests`: as a thaw does for the freeze that follows. */
