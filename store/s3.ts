@@ -20,7 +20,7 @@ import { checkByRoundTrip, checkKey, checkPrefix, checkRange, objectTooShort } f
 import { attachBody } from './s3Body.ts';
 import { attemptsOf, explainSdkError, isConflict } from './s3Errors.ts';
 import type { ByteRange, Cancellable, Store, StoredObject } from './store.ts';
-import { guardStream } from './stream.ts';
+import { fill, guardStream } from './stream.ts';
 
 /** With a connection that takes 3 s to fail, a dead endpoint is known for dead in about 10 s. */
 const attempts = 3;
@@ -202,9 +202,9 @@ class S3Store implements Store {
     for (let attempt = 1; ; attempt++) {
       const { Body, ContentLength = 0 } = await this.#send(key, range, signal);
       try {
-        const body = guardStream(Body as Readable, (error) => error, { signal });
-        const bytes = Buffer.concat(await body.toArray());
-        if (bytes.length !== ContentLength) throw objectTooShort(key, bytes.length, ContentLength);
+        const bytes = Buffer.allocUnsafeSlow(ContentLength);
+        const filledBytes = await fill(bytes, Body as Readable, signal);
+        if (filledBytes !== ContentLength) throw objectTooShort(key, filledBytes, ContentLength);
         return bytes;
       } catch (error) {
         if (attempt === attempts || signal?.aborted) throw error;

@@ -159,11 +159,10 @@ export class ChunkWriter {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
-  /** Resolves when all that was added is durable, to what the index and the manifest say of it. */
+  /** Resolves when all is in packs, to what the index and the manifest say of it. Nothing may be added any more. */
   async finish(): Promise<{ chunks: Chunk[]; packs: Manifest['packs'] }> {
     await this.allExamined();
-    await this.#packs.finish();
-    if (this.#packs.failure !== undefined) throw this.#packs.failure;
+    this.#packs.end();
     const { base } = this.#options;
     const packs = [...this.#basePacks.map((number) => (base as Base).pack(number)), ...this.#packs.packs];
     const chunks = this.#chunks.map((chunk): Chunk => {
@@ -172,6 +171,12 @@ export class ChunkWriter {
       return [id, pack < 0 ? -1 - pack : pack + this.#basePacks.length, ...rest];
     });
     return { chunks, packs };
+  }
+
+  /** After `finish`. Resolves when all packs are durable. */
+  async sent(): Promise<void> {
+    await this.#packs.sent();
+    if (this.#packs.failure !== undefined) throw this.#packs.failure;
   }
 
   get #isCrowded(): boolean {

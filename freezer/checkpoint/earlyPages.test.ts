@@ -96,6 +96,7 @@ test('a folder that goes away takes nothing with it', async () => {
 /** What parts are, once everything is in the store. */
 async function read(parts: readonly Part[]): Promise<Buffer> {
   const { chunks, packs } = await writer.finish();
+  await writer.sent();
   const opened = {
     manifest: { id: ID, packs } as unknown as Manifest,
     index: { chunks, memory: [], images: [], files: [] },

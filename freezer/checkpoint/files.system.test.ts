@@ -63,6 +63,7 @@ async function save(source: string): Promise<{ opened: OpenedCheckpoint; readByt
   let readBytes = 0;
   const files = await saveFiles(source, { toolboxDirectory, writer, onRead: (bytes) => (readBytes += bytes) });
   const { packs, chunks } = await writer.finish();
+  await writer.sent();
   // As it is after a stay in the store.
   const index = Index.parse({ chunks, memory: [], images: [], files });
   return { opened: { manifest: { id: ID, packs } as unknown as Manifest, index, keys: null }, readBytes };

@@ -67,10 +67,14 @@ export class PackWriter {
     return place;
   }
 
-  /** Resolves when all that was added is durable, or sending has failed. */
-  async finish(): Promise<void> {
+  /** Nothing will be added any more: `packs` is what it will be. */
+  end(): void {
     this.letGo();
     if (this.#fill > 0) this.#send();
+  }
+
+  /** After `end`. Resolves when all that was added is durable, or sending has failed. */
+  async sent(): Promise<void> {
     await Promise.all(this.#sending);
   }
 

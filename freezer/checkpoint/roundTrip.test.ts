@@ -59,6 +59,7 @@ async function write(content: Buffer, { to = store, keys = null, codec = plain }
     });
   }
   const written: Written = { ...(await writer.finish()), pieces, keys };
+  await writer.sent();
   return { written, sentBytes: writer.sentBytes };
 }
 

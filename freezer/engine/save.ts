@@ -215,7 +215,7 @@ export class Save implements AsyncDisposable {
     await this.#writer.allExamined();
     this.#memory.finish();
     const { chunks, packs } = await this.#writer.finish();
-    const index = await this.#writeIndex(chunks);
+    const [index] = await Promise.all([this.#writeIndex(chunks), this.#writer.sent()]);
     const { checkpointId, digestsDirectory, place } = this.#order;
     const manifest: Omit<Manifest, 'encryption'> = {
       version: FORMAT_VERSION,
