@@ -58,7 +58,7 @@ async function measureFreeze(
   { place }: Ground,
   signal: AbortSignal,
 ): Promise<{ measures: Measures; checkpointId: string }> {
-  await keepSpareEngine(); // a worker has had it ready for long
+  await keepSpareEngine({ storeUrl: place.storeUrl }); // a worker has had it ready for long
   using watch = new EngineWatch();
   const [startedAt, started] = [Date.now(), performance.now()];
   const { checkpoint, frozenMs } = await run.freeze({ place, epoch: 1, afterwards: 'continue', signal });
@@ -80,6 +80,7 @@ interface Thaw {
 }
 
 async function measureThaw({ ground, signal }: FloeWay, runtime: Runtime, thaw: Thaw): Promise<Measures> {
+  await keepSpareEngine({ storeUrl: ground.place.storeUrl }); // as above
   using watch = new EngineWatch();
   const { checkpointId, epoch, mode } = thaw;
   const options: ThawOptions & Thaw = {

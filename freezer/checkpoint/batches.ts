@@ -1,4 +1,4 @@
-/** What waits to be examined, in the order in which it came, handed out in batches: one message to a thread each. */
+/** What waits to be examined, in the order in which it came, handed out in batches: one call of the codec each. */
 
 /** Large enough to make messages cheap, small enough to share work evenly. */
 const BATCH = { sizeBytes: 2 * 2 ** 20, contents: 512 };

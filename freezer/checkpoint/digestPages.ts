@@ -1,4 +1,4 @@
-/** Digests of pages (pageDigests.ts) from their content. Heavy work: for the threads, but for a page or two. */
+/** Digests of pages (pageDigests.ts) from their content. Heavy work: for the codec, but for a page or two. */
 import xxhash from 'xxhash-wasm';
 import { PAGE_BYTES } from './sizes.ts';
 

@@ -61,7 +61,9 @@ async function save(source: string): Promise<{ opened: OpenedCheckpoint; readByt
     digestSeed: 0n,
   });
   let readBytes = 0;
-  const files = await saveFiles(source, { toolboxDirectory, writer, onRead: (bytes) => (readBytes += bytes) });
+  const attributes = await readExtendedAttributes(source, toolboxDirectory);
+  const onRead = (bytes: number) => (readBytes += bytes);
+  const files = await saveFiles(source, { toolboxDirectory, writer, attributes, onRead });
   const { packs, chunks } = await writer.finish();
   await writer.sent();
   // As it is after a stay in the store.

@@ -12,15 +12,15 @@ import { DIGEST_BYTES } from './pageDigests.ts';
 import type { Write } from './writePlan.ts';
 
 const PACKS_IN_FLIGHT = 3;
-/** Chunks in one message to a thread. */
+/** Chunks in one call of the codec. */
 const BATCH_CHUNKS = 16;
 
-/** `content` is empty where the thread wrote it; `digests` are those of its pages, empty where the reader has no seed. */
+/** `content` is empty where the codec wrote it; `digests` are those of its pages, empty where the reader has no seed. */
 export type OnChunk = (number: number, content: Uint8Array, digests: Uint8Array) => void;
 
 export interface ReadChunksOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Where a thread writes a chunk's content itself; null to have it handed to `onChunk`. */
+  /** Where the codec writes a chunk's content itself; null to have it handed to `onChunk`. */
   readonly planFor?: (number: number) => readonly Write[] | null;
 }
 

@@ -19,7 +19,7 @@ import { join } from 'node:path';
 import { FreezerError } from '../errors.ts';
 import type { ChunkWriter } from './chunkWriter.ts';
 import { type DataRange, findDataRanges, isSparse } from './dataRanges.ts';
-import { readExtendedAttributes } from './extendedAttributes.ts';
+import type { ExtendedAttributes } from './extendedAttributes.ts';
 import { CHUNK_BYTES, type FileEntry, type Piece } from './format.ts';
 import { refuseLongPath } from './longPaths.ts';
 import { zeros } from './pieces.ts';
@@ -31,6 +31,8 @@ const OPEN_FILE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLO
 export interface SaveFilesOptions {
   readonly toolboxDirectory: string;
   readonly writer: ChunkWriter;
+  /** What `readExtendedAttributes` says of the folder. */
+  readonly attributes: Map<string, ExtendedAttributes>;
   readonly onRead: (bytes: number) => void;
 }
 
@@ -41,11 +43,10 @@ export interface SaveFilesOptions {
  */
 export async function saveFiles(
   root: string,
-  { toolboxDirectory, writer, onRead }: SaveFilesOptions,
+  { toolboxDirectory, writer, attributes: xattrs, onRead }: SaveFilesOptions,
 ): Promise<FileEntry[]> {
   const entries: FileEntry[] = [];
   const firstNames = new Map<string, string>();
-  const xattrs = await readExtendedAttributes(root, toolboxDirectory);
 
   async function visit(path: string): Promise<void> {
     const names = readdirSync(join(root, path), { encoding: 'buffer' });

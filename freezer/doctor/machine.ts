@@ -5,7 +5,7 @@ import { type MachineFinding, orFailure } from './finding.ts';
 import { checkConfinement, checkControlGroups, checkImagesPlace, checkRoom } from './host.ts';
 import { checkKernel } from './kernel.ts';
 import { checkRuntimes, type RuntimesToCheck } from './runtimes.ts';
-import { checkCriuOnKernel, checkCriuVersion, checkToolbox } from './toolbox.ts';
+import { checkCodec, checkCriuOnKernel, checkCriuVersion, checkToolbox } from './toolbox.ts';
 
 export interface MachineToExamine extends RuntimesToCheck {
   /** Master keys of checkpoints, as in a `CheckpointPlace`. */
@@ -21,6 +21,7 @@ export async function examineMachine(options: MachineToExamine): Promise<readonl
     await orFailure('confinement', checkConfinement),
     await orFailure('control groups', checkControlGroups),
     await orFailure('toolbox', () => checkToolbox(toolboxDirectory)),
+    await orFailure('codec', () => checkCodec(toolboxDirectory)),
     await orFailure('CRIU', () => checkCriuVersion(toolboxDirectory)),
     await orFailure('criu check', () => checkCriuOnKernel(toolboxDirectory)),
     await orFailure('runtimes', () => checkRuntimes(options)),

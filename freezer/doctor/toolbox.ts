@@ -3,6 +3,7 @@ import { access, constants } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
+import { CodecAddon } from '../checkpoint/codecAddon.ts';
 import { headerLayout } from '../criu/pageServer.ts';
 import { readCriuVersion } from '../criu/version.ts';
 import { checkCriu, OLDEST_CRIU } from '../process/checkMachine.ts';
@@ -15,7 +16,15 @@ const REMEDY = 'Run `scripts/setup/main run` as root, or set FLOE_TOOLBOX to whe
 /** What tells that a toolbox is whole. */
 const FILES: readonly string[] = [
   ...['lib/ld.so', 'bin/criu', 'bin/node', 'bin/tar', 'bin/cp', 'bin/rm', 'bin/getfattr', 'bin/setfattr', 'bin/init'],
-  ...['bin/supervisor', 'bin/hold', 'bin/last-pid', 'bin/isolate-network', 'bin/data-ranges', 'complete'],
+  ...[
+    'bin/supervisor',
+    'bin/hold',
+    'bin/last-pid',
+    'bin/isolate-network',
+    'bin/data-ranges',
+    'lib/codec.node',
+    'complete',
+  ],
 ];
 
 /** Whole, and made by this version of Floe. */
@@ -44,6 +53,13 @@ function isThere(path: string, mode = constants.R_OK): Promise<boolean> {
     () => true,
     () => false,
   );
+}
+
+/** What checkpoints are compressed with: it must fit the Node that loads it. */
+export async function checkCodec(directory: string): Promise<MachineFinding> {
+  if (CodecAddon.open(directory)) return ok('codec', 'compiled');
+  const found = `Node ${process.version} does not load the compiled one: freezes and thaws take several times as long`;
+  return bad('warn', 'codec', found, "Run Floe on the Node that is among its packages, or on one of nodejs.org's.");
 }
 
 /** It runs, says its version, and this version's page stream is understood. */

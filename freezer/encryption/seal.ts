@@ -1,5 +1,5 @@
 /**
- * Encryption and authentication of what a job keeps in the store. Pure and synchronous, for use in worker threads too.
+ * Encryption and authentication of what a job keeps in the store. Pure and synchronous; for chunks native/codec.c does the same.
  *
  * Every job has a **data key** of 32 random bytes. Three keys are derived from it by HKDF-SHA256 (RFC 5869; no salt, the label
  * as info), so that no key serves two algorithms:
@@ -24,7 +24,7 @@ const TAG_BYTES = 16;
 /** By how much sealed content is longer. */
 export const SEAL_BYTES = NONCE_BYTES + TAG_BYTES;
 
-/** 32 bytes each. Plain bytes, so that they can be handed to worker threads. */
+/** 32 bytes each. */
 export interface SubKeys {
   readonly encryption: Uint8Array;
   readonly identity: Uint8Array;

@@ -1,7 +1,7 @@
 /** One checkpoint on its way into the store. */
 import { createHash } from 'node:crypto';
-import { constants } from 'node:fs';
-import { lstat, open, readdir } from 'node:fs/promises';
+import { closeSync, constants, fstatSync, openSync, readdirSync } from 'node:fs';
+import { lstat, open } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { arch, availableParallelism, release } from 'node:os';
 import { join } from 'node:path';
@@ -15,6 +15,7 @@ import { ChunkWriter } from '../checkpoint/chunkWriter.ts';
 import { Codec } from '../checkpoint/codec.ts';
 import { EarlyPages } from '../checkpoint/earlyPages.ts';
 import { encodeIndex } from '../checkpoint/encodeIndex.ts';
+import { readExtendedAttributes } from '../checkpoint/extendedAttributes.ts';
 import { checkpointKeys, type FileEntry, FORMAT_VERSION, type Index, type Manifest } from '../checkpoint/format.ts';
 import { MemoryWriter } from '../checkpoint/memory.ts';
 import {
@@ -174,6 +175,9 @@ export class Save implements AsyncDisposable {
   async readFiles(folders: FreezeFolders): Promise<void> {
     const { imagesDirectory, filesDirectory } = folders;
     const { toolboxDirectory } = this.#order;
+    // By a program of its own, meanwhile.
+    const attributes = readExtendedAttributes(filesDirectory, toolboxDirectory);
+    attributes.catch(() => undefined); // told below
     const onRead = (bytes: number) => {
       this.#fileBytes += bytes;
       this.#report({ step: 'saving files', doneBytes: this.#fileBytes, totalBytes: null });
@@ -185,19 +189,25 @@ export class Save implements AsyncDisposable {
         await PageImages.open(imagesDirectory, (name) => this.#early?.handleOf(name)),
       );
     }
-    this.#files = await saveFiles(filesDirectory, { toolboxDirectory, writer: this.#writer, onRead });
+    const options = { toolboxDirectory, writer: this.#writer, attributes: await attributes, onRead };
+    this.#files = await saveFiles(filesDirectory, options);
     const sizeOf = async (name: string) => (await lstat(join(filesDirectory, 'logs', name))).size;
     this.#logSizes = { stdout: await sizeOf('stdout'), stderr: await sizeOf('stderr') };
   }
 
+  /** With calls that block, as saveFiles.ts does, and for the same reason. */
   async #readImages(directory: string): Promise<Index['images']> {
     const images: Index['images'] = [];
-    for (const name of (await readdir(directory)).sort()) {
+    for (const name of readdirSync(directory).sort()) {
       if (!name.endsWith('.img') || PageImages.has(name)) continue;
-      await using file = await open(join(directory, name), OPEN_IMAGE);
-      const { size } = await file.stat();
-      const pieces = await readContent(file.fd, size, this.#writer, () => undefined);
-      images.push({ name, sizeBytes: size, pieces });
+      const file = openSync(join(directory, name), OPEN_IMAGE);
+      try {
+        const { size } = fstatSync(file);
+        const pieces = await readContent(file, size, this.#writer, () => undefined);
+        images.push({ name, sizeBytes: size, pieces });
+      } finally {
+        closeSync(file);
+      }
     }
     return images;
   }
