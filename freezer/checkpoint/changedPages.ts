@@ -1,15 +1,15 @@
 /** Single pages of many windows, gathered into chunks. */
 import type { ChunkWriter } from './chunkWriter.ts';
+import type { ContentPart } from './content.ts';
 import { CHUNK_BYTES, PAGE_BYTES } from './format.ts';
 import type { Part } from './pieces.ts';
 
 const PAGES = CHUNK_BYTES / PAGE_BYTES;
 
 interface Gathering {
+  /** Of the chunk. */
   readonly number: number;
-  /** No slab's, because it fills up slowly and would hold many. */
-  readonly content: Uint8Array;
-  pages: number;
+  readonly pages: ContentPart[];
 }
 
 export class ChangedPages {
@@ -20,29 +20,21 @@ export class ChangedPages {
     this.#writer = writer;
   }
 
-  /** Copies the page; its part is at once what it will be. */
-  add(page: Uint8Array): Part {
-    this.#gathering ??= this.#begin();
-    const { number, content, pages } = this.#gathering;
-    const offset = pages * PAGE_BYTES;
-    content.set(page, offset);
-    if (++this.#gathering.pages === PAGES) this.flush();
+  /** What the page will be part of, at once. One in memory is copied: this fills up slowly, and its slab would be held for as long. */
+  add(page: ContentPart): Part {
+    this.#gathering ??= { number: this.#writer.reserve(), pages: [] };
+    const { number, pages } = this.#gathering;
+    const offset = pages.length * PAGE_BYTES;
+    pages.push(page instanceof Uint8Array ? Uint8Array.from(page) : page);
+    if (pages.length === PAGES) this.flush();
     return { chunk: number, offset, sizeBytes: PAGE_BYTES };
   }
 
   /** What has been gathered is a chunk now. */
   flush(): void {
     if (this.#gathering === null) return;
-    const { number, content, pages } = this.#gathering;
+    const { number, pages } = this.#gathering;
     this.#gathering = null;
-    this.#writer.storeReserved(number, [content.subarray(0, pages * PAGE_BYTES)]);
-  }
-
-  #begin(): Gathering {
-    return {
-      number: this.#writer.reserve(),
-      content: new Uint8Array(CHUNK_BYTES),
-      pages: 0,
-    };
+    this.#writer.storeReserved(number, pages);
   }
 }

@@ -21,6 +21,19 @@ export function partOfPart(part: ContentPart, offset: number, length: number): C
     : { file: part.file, offset: part.offset + offset, length };
 }
 
+/** `length` bytes from `offset` on: where they lie, or copied into one place. Throws what `bytesOf` throws. */
+export function partAt(content: Content, offset: number, length: number): ContentPart {
+  const parts: ContentPart[] = [];
+  let at = 0;
+  for (const part of content) {
+    const [from, to] = [Math.max(offset - at, 0), Math.min(offset + length - at, part.length)];
+    if (from < to) parts.push(partOfPart(part, from, to - from));
+    at += part.length;
+  }
+  const [first] = parts;
+  return parts.length === 1 && first ? first : bytesOf(parts, new Uint8Array(length));
+}
+
 /** The two as one, where the second lies just behind the first; else null. */
 export function mergedParts(first: ContentPart, second: ContentPart): ContentPart | null {
   const length = first.length + second.length;

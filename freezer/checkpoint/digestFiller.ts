@@ -38,6 +38,7 @@ export class DigestFiller implements Disposable {
 
   /** They are those of this checkpoint now. What was not read stays unknown. */
   keep(checkpointId: string): void {
+    this.#digests.flush();
     keepDigests(this.#directory, checkpointId);
   }
 

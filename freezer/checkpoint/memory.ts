@@ -15,9 +15,9 @@ import type { BaseMemory } from './baseMemory.ts';
 import { ChangedPages } from './changedPages.ts';
 import type { ChunkWriter } from './chunkWriter.ts';
 import type { Finding } from './codec.ts';
-import { bytesOf, type Content, type ContentPart, mergedParts, partOfPart } from './content.ts';
+import { type Content, type ContentPart, mergedParts, partAt, partOfPart } from './content.ts';
 import { CHUNK_BYTES, type Index, PAGE_BYTES, type Piece } from './format.ts';
-import { DIGEST_BYTES, type PageDigests, ZERO_PAGE } from './pageDigests.ts';
+import { DIGEST_BYTES, type PageDigests, zeroDigests } from './pageDigests.ts';
 import { countParts, type Part, piecesOf, zeros } from './pieces.ts';
 import { PAGES_PER_WINDOW } from './stretches.ts';
 
@@ -66,8 +66,8 @@ export class MemoryWriter implements PageSink<ContentPart> {
   readonly #partsOf: (pages: Content) => Part[] | null;
   readonly #objects: WindowedObject[] = [];
   readonly #changed: ChangedPages;
-  /** For a window that is not all in one place. */
-  readonly #space = new Uint8Array(CHUNK_BYTES);
+  /** Of a page of zeros. */
+  readonly #zeroDigest: Buffer;
   #current: WindowedObject | undefined;
   #window: Window | null = null;
   #pages = 0;
@@ -79,6 +79,7 @@ export class MemoryWriter implements PageSink<ContentPart> {
     this.#digestsOf = digestsOf;
     this.#partsOf = partsOf;
     this.#changed = new ChangedPages(writer);
+    this.#zeroDigest = zeroDigests(1, digests.seed);
   }
 
   open(object: bigint): void {
@@ -131,6 +132,7 @@ export class MemoryWriter implements PageSink<ContentPart> {
 
   /** To be called when the stream is over and all is examined: what is left of changed pages becomes a chunk. */
   finish(): void {
+    this.#digests.flush();
     this.#changed.flush();
   }
 
@@ -153,38 +155,48 @@ export class MemoryWriter implements PageSink<ContentPart> {
     const window = this.#window;
     this.#window = null;
     if (!window) return;
-    if (this.#isKnown(window)) return;
-    // Of a window that was there before it is asked first whether it has changed.
-    const stored = !this.#base?.has(window.object.object, window.number);
-    this.#writer.examine(window.parts, { digests: true, stored }, (finding) => this.#place(window, finding));
+    if (!this.#placeKnown(window)) this.#examine(window);
     for (const part of window.parts) this.#writer.slabs.release(part);
   }
 
-  /** Whether it is as the base has it, or is stored already, by what is known before its pages are looked at. */
-  #isKnown(window: Window): boolean {
+  /** By what is known before its pages are looked at; false where that is nothing. */
+  #placeKnown(window: Window): boolean {
     const digests = this.#digestsOf(window.parts);
-    const pieces = digests && (this.#base ? this.#asBefore(window, digests) : this.#asStored(window));
-    if (!pieces) return false;
+    if (!digests) return false;
+    const stored = this.#base ? null : this.#partsOf(window.parts);
+    if (!this.#base && !stored) return false;
     this.#digests.write(window.firstPage, digests);
-    window.object.windows[window.position] = pieces;
+    if (stored) this.#settle(window, piecesOf(stored));
+    else this.#compare(window, digests);
     return true;
   }
 
-  #place(window: Window, finding: Finding): void {
-    const { isZero, digests, stored } = finding;
-    this.#digests.write(window.firstPage, digests);
-    const settle = (pieces: Piece[]) => {
-      window.object.windows[window.position] = pieces;
-    };
-    const storeWhole = (whole: Finding) => settle([this.#writer.store(window.parts, whole)]);
-    const pieces = isZero ? [zeros(window.pages.length * PAGE_BYTES)] : this.#fromBase(window, digests);
-    if (pieces) settle(pieces);
-    else if (stored.length > 0) storeWhole(finding);
-    else this.#writer.examine(window.parts, { stored: true }, storeWhole);
+  #examine(window: Window): void {
+    // Of a window that was there before it is asked first whether it has changed.
+    const isNew = !this.#base?.has(window.object.object, window.number);
+    this.#writer.examine(window.parts, { digests: true, stored: isNew }, (finding) => {
+      this.#digests.write(window.firstPage, finding.digests);
+      if (isNew || finding.isZero) this.#storeWhole(window, finding);
+      else this.#compare(window, finding.digests);
+    });
   }
 
-  #fromBase(window: Window, digests: Uint8Array): Piece[] | null {
-    return this.#asBefore(window, digests) ?? this.#asChanges(window, digests);
+  /** With the base. */
+  #compare(window: Window, digests: Uint8Array): void {
+    const pieces = this.#asBefore(window, digests) ?? this.#asChanges(window, digests);
+    if (pieces) this.#settle(window, pieces);
+    else this.#writer.examine(window.parts, { stored: true }, (finding) => this.#storeWhole(window, finding));
+  }
+
+  #storeWhole(window: Window, finding: Finding): void {
+    const { isZero } = finding;
+    this.#settle(window, [
+      isZero ? zeros(window.pages.length * PAGE_BYTES) : this.#writer.store(window.parts, finding),
+    ]);
+  }
+
+  #settle({ object, position }: Window, pieces: Piece[]): void {
+    object.windows[position] = pieces;
   }
 
   #asBefore({ object, number, pages }: Window, digests: Uint8Array): Piece[] | null {
@@ -195,29 +207,22 @@ export class MemoryWriter implements PageSink<ContentPart> {
   #asChanges({ object, number, pages, parts }: Window, digests: Uint8Array): Piece[] | null {
     const before = this.#base?.pagesOf(object.object, number);
     if (!before) return null;
-    const content = bytesOf(parts, this.#space);
     const kept = pages.map((page, at) => {
-      if (ZERO_PAGE.equals(pageAt(content, at, PAGE_BYTES))) return ZERO_PART;
+      const digest = digests.subarray(at * DIGEST_BYTES, (at + 1) * DIGEST_BYTES);
+      if (this.#zeroDigest.equals(digest)) return ZERO_PART;
       const old = before.get(page);
-      return old?.digest.equals(pageAt(digests, at, DIGEST_BYTES)) ? old.part : null;
+      return old?.digest.equals(digest) ? old.part : null;
     });
     const changed = kept.filter((part) => part === null).length;
     if (changed > pages.length * MOST_CHANGED || countParts(kept) > MOST_PIECES) return null;
     return piecesOf(
-      kept.map((part, at) => (part === null ? this.#changed.add(pageAt(content, at, PAGE_BYTES)) : this.#reused(part))),
+      kept.map((part, at) =>
+        part === null ? this.#changed.add(partAt(parts, at * PAGE_BYTES, PAGE_BYTES)) : this.#reused(part),
+      ),
     );
-  }
-
-  #asStored({ parts }: Window): Piece[] | null {
-    const stored = this.#partsOf(parts);
-    return stored && piecesOf(stored);
   }
 
   #reused(part: Part): Part {
     return part.chunk === null ? part : { ...part, chunk: this.#writer.reuse(part.chunk) };
   }
-}
-
-function pageAt(pages: Uint8Array, at: number, sizeBytes: number): Uint8Array {
-  return pages.subarray(at * sizeBytes, (at + 1) * sizeBytes);
 }

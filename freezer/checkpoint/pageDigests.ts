@@ -28,10 +28,16 @@ import { PAGE_BYTES } from './format.ts';
 
 export const DIGEST_BYTES = 8;
 const HEADER_BYTES = 8;
+/** Of a file at a time: digests are wanted and found window by window, mostly in their order. */
+const BLOCK_BYTES = 64 * 1024;
 
 export class PageDigests implements Disposable {
   readonly seed: bigint;
   readonly #file: number;
+  /** What was read last, in one go with what comes after it. */
+  readonly #block = { position: 0, bytes: Buffer.alloc(0) };
+  /** What is to be written, in one go with what comes after it. */
+  readonly #unwritten = { position: 0, bytes: Buffer.alloc(BLOCK_BYTES), fill: 0 };
 
   private constructor(file: number, seed: bigint) {
     this.#file = file;
@@ -72,12 +78,38 @@ export class PageDigests implements Disposable {
 
   /** Fills `into` with the digests of pages from `firstPage` on; pages beyond the end are unknown. */
   read(firstPage: number, into: Buffer): void {
-    const bytesRead = readSync(this.#file, into, 0, into.length, HEADER_BYTES + firstPage * DIGEST_BYTES);
-    into.fill(0, bytesRead);
+    const position = HEADER_BYTES + firstPage * DIGEST_BYTES;
+    const [from, end] = [position - this.#block.position, position + into.length];
+    if (from < 0 || end > this.#block.position + this.#block.bytes.length) this.#readBlock(position, into.length);
+    const at = position - this.#block.position;
+    into.fill(0, this.#block.bytes.copy(into, 0, at, at + into.length));
   }
 
+  /** In the file after `flush`. */
   write(firstPage: number, digests: Uint8Array): void {
-    this.#writeAt(HEADER_BYTES + firstPage * DIGEST_BYTES, digests);
+    const position = HEADER_BYTES + firstPage * DIGEST_BYTES;
+    const { position: begin, fill } = this.#unwritten;
+    if (position !== begin + fill || fill + digests.length > BLOCK_BYTES) this.flush();
+    if (digests.length > BLOCK_BYTES) {
+      this.#writeAt(position, digests);
+      return;
+    }
+    if (this.#unwritten.fill === 0) this.#unwritten.position = position;
+    this.#unwritten.bytes.set(digests, this.#unwritten.fill);
+    this.#unwritten.fill += digests.length;
+  }
+
+  flush(): void {
+    const { position, bytes, fill } = this.#unwritten;
+    this.#unwritten.fill = 0;
+    if (fill > 0) this.#writeAt(position, bytes.subarray(0, fill));
+  }
+
+  #readBlock(position: number, leastBytes: number): void {
+    const bytes = Buffer.allocUnsafe(Math.max(BLOCK_BYTES, leastBytes));
+    const bytesRead = readSync(this.#file, bytes, 0, bytes.length, position);
+    this.#block.position = position;
+    this.#block.bytes = bytes.subarray(0, bytesRead);
   }
 
   /**
