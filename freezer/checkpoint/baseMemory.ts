@@ -13,6 +13,9 @@ interface KnownStretch {
   readonly parts: readonly Part[];
 }
 
+/** By object and number of the window. */
+type Windows = Map<string, Map<number, KnownStretch[]>>;
+
 /** A page as the base had it. */
 export interface BasePage {
   readonly digest: Buffer;
@@ -23,17 +26,12 @@ export interface BasePage {
 export class BaseMemory {
   readonly #base: Base;
   readonly #digests: PageDigests;
-  readonly #windows = new Map<string, Map<number, KnownStretch[]>>();
+  readonly #windows: Windows;
 
   constructor(base: Base, digests: PageDigests) {
     this.#base = base;
     this.#digests = digests;
-    let firstPage = 0;
-    for (const object of base.index.memory) {
-      const windows = new Map<number, KnownStretch[]>();
-      firstPage = addStretches(windows, object, firstPage, base.index.chunks);
-      this.#windows.set(object.object, windows);
-    }
+    this.#windows = windowsOf(base.index);
   }
 
   has(object: string, window: number): boolean {
@@ -68,6 +66,23 @@ export class BaseMemory {
   #reusable(part: Part | undefined): Part | null {
     return part && (part.chunk === null || this.#base.isReusable(part.chunk)) ? part : null;
   }
+}
+
+const known = new WeakMap<Index, Windows>();
+
+/** Found out once for each index: whoever expects to need them asks beforehand, as for a large job this takes some tenths of a second. */
+export function windowsOf(index: Index): Windows {
+  const before = known.get(index);
+  if (before) return before;
+  const windows: Windows = new Map();
+  let firstPage = 0;
+  for (const object of index.memory) {
+    const ofObject = new Map<number, KnownStretch[]>();
+    firstPage = addStretches(ofObject, object, firstPage, index.chunks);
+    windows.set(object.object, ofObject);
+  }
+  known.set(index, windows);
+  return windows;
 }
 
 /** How many present pages an index has. */

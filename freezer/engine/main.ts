@@ -4,6 +4,7 @@
  * freeze or thaw.
  */
 import { openStore } from '../../store/index.ts';
+import { windowsOf } from '../checkpoint/baseMemory.ts';
 import { type OpenedCheckpoint, openCheckpoint } from '../checkpoint/openCheckpoint.ts';
 import { KeyRing } from '../encryption/keyRing.ts';
 import { channelTransport, Peer } from '../rpc.ts';
@@ -46,6 +47,7 @@ const methods: EngineMethods = {
     if (!base) return;
     const source = { store, prefix: base.place.prefix, keyRing: KeyRing.of(base.place.encryptionKeys) };
     expectedBase = await openCheckpoint(source, base.id);
+    windowsOf(expectedBase.index);
   },
   prepareFreeze: async (order) => {
     save = await Save.open(order, report, expectedBase);
