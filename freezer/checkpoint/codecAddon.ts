@@ -1,6 +1,5 @@
 /** The codec by native/codec.c, which the toolbox has compiled: here content and answers are put into the form that it takes. */
-import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { loadAddon } from '../addon.ts';
 import type {
   ChunkKeys,
   Coding,
@@ -52,12 +51,8 @@ export class CodecAddon implements Coding {
 
   /** Null where this Node cannot load one. */
   static open(toolboxDirectory: string): CodecAddon | null {
-    try {
-      return new CodecAddon(createRequire(import.meta.url)(join(toolboxDirectory, 'lib/codec.node')));
-    } catch (error) {
-      if (error instanceof Error && 'code' in error && CANNOT_LOAD.includes(error.code)) return null;
-      throw error;
-    }
+    const addon = loadAddon<Addon>(toolboxDirectory, 'codec');
+    return addon && new CodecAddon(addon);
   }
 
   async examine({ questions, keys, digestSeed }: ExamineRequest): Promise<Examined> {
@@ -102,9 +97,6 @@ export class CodecAddon implements Coding {
     return this.#outputs.pop() ?? Buffer.allocUnsafeSlow(OUTPUT_BYTES);
   }
 }
-
-/** It is not there, or wants what this Node does not export. */
-const CANNOT_LOAD: unknown[] = ['MODULE_NOT_FOUND', 'ERR_DLOPEN_FAILED'];
 
 function both(keys: ChunkKeys | null): [Uint8Array | null, Uint8Array | null] {
   return [keys?.identity ?? null, keys?.encryption ?? null];

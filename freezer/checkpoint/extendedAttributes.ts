@@ -1,5 +1,6 @@
 /**
- * Extended attributes (xattr(7)) of a tree, read and set by the toolbox's `getfattr` and `setfattr`: Node has no calls for them.
+ * Extended attributes (xattr(7)) of a tree: Node has no calls for them. They are read by an addon of the toolbox's, or by its `getfattr`
+ * where Node does not load that, and set by its `setfattr`.
  *
  * What moves is what a program can have meant: `user.*`, access control lists, file capabilities, and `trusted.*`. Labels of
  * the machine's own (`security.selinux` and the like) stay behind: they name a policy that the next machine may not have.
@@ -7,7 +8,9 @@
  * The tools' format, in both directions: `# file: <path>` and then `<name>=0x<hex>` lines, a blank line after each file, bytes
  * of paths and names that would be mistaken as `\` and three octal digits.
  */
+import { join } from 'node:path';
 import { execa } from 'execa';
+import { loadAddon } from '../addon.ts';
 import { FreezerError } from '../errors.ts';
 import { toolCommand } from '../toolbox.ts';
 import type { FileEntry } from './format.ts';
@@ -23,6 +26,30 @@ export const MOVING_ATTRIBUTE =
 const WANTED = '^(user\\.|trusted\\.|security\\.capability$|system\\.posix_acl_)';
 const MOST_OUTPUT_BYTES = 2 ** 30;
 const FILE_LINE = '# file: ';
+
+/** By native/extendedAttributes.c: names and values. */
+interface Addon {
+  readonly read: (path: string) => [Buffer, Buffer][];
+}
+
+/** Gives the attributes of what is at a path below `root`. Throws as `readExtendedAttributes` does, and what the file system says. */
+export type AttributeReader = (path: string) => ExtendedAttributes;
+
+/** Without a program where the toolbox has the addon: none is to be started while a job stands still. */
+export async function attributeReader(root: string, toolboxDirectory: string): Promise<AttributeReader> {
+  const addon = loadAddon<Addon>(toolboxDirectory, 'extended-attributes');
+  if (addon) {
+    return (path) =>
+      addon.read(join(root, path)).flatMap(([name, value]) => moving(asText(name.toString('latin1')), value));
+  }
+  const attributes = await readExtendedAttributes(root, toolboxDirectory);
+  return (path) => attributes.get(path) ?? [];
+}
+
+/** None for one that stays behind. */
+function moving(name: string, value: Buffer): ExtendedAttributes {
+  return MOVING_ATTRIBUTE.test(name) ? [[name, value.toString('base64')]] : [];
+}
 
 /**
  * The attributes of everything below `root` that has any, by path. Symbolic links are not followed, and have their own.
@@ -80,12 +107,15 @@ function beginFile(line: string, byPath: Map<string, ExtendedAttributes>): Exten
 function addAttribute(line: string, attributes: ExtendedAttributes): void {
   const match = /^([^=]+)=0x((?:[0-9a-f]{2})*)$/s.exec(line);
   if (!match) throw new Error(`getfattr answered ${JSON.stringify(line)}.`);
-  const name = unquote(match[1] ?? '');
-  if (MOVING_ATTRIBUTE.test(name)) attributes.push([name, Buffer.from(match[2] ?? '', 'hex').toString('base64')]);
+  attributes.push(...moving(unquote(match[1] ?? ''), Buffer.from(match[2] ?? '', 'hex')));
 }
 
 function unquote(latin1: string): string {
-  const bytes = latin1.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+  return asText(latin1.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))));
+}
+
+/** `bytes`: one character each. Throws `FreezerError` `cannotFreeze` where they are not UTF-8. */
+function asText(bytes: string): string {
   const text = Buffer.from(bytes, 'latin1').toString('utf8');
   if (Buffer.from(text).toString('latin1') === bytes) return text;
   const what = `The job cannot be frozen: the name of a file or of an extended attribute is not UTF-8: ${text}.`;

@@ -27,7 +27,7 @@ import { removeFolder } from '../run/removeFolder.ts';
 import { toolCommand } from '../toolbox.ts';
 import { ChunkWriter } from './chunkWriter.ts';
 import { Codec } from './codec.ts';
-import { readExtendedAttributes } from './extendedAttributes.ts';
+import { attributeReader, readExtendedAttributes } from './extendedAttributes.ts';
 import { FileFiller } from './fileFiller.ts';
 import { CHUNK_BYTES, Index, type Manifest } from './format.ts';
 import { finishFiles, makeFiles } from './makeFiles.ts';
@@ -61,9 +61,9 @@ async function save(source: string): Promise<{ opened: OpenedCheckpoint; readByt
     digestSeed: 0n,
   });
   let readBytes = 0;
-  const attributes = await readExtendedAttributes(source, toolboxDirectory);
+  const readAttributes = await attributeReader(source, toolboxDirectory);
   const onRead = (bytes: number) => (readBytes += bytes);
-  const files = await saveFiles(source, { toolboxDirectory, writer, attributes, onRead });
+  const files = await saveFiles(source, { toolboxDirectory, writer, readAttributes, onRead });
   const { packs, chunks } = await writer.finish();
   await writer.sent();
   // As it is after a stay in the store.

@@ -19,7 +19,7 @@ import { join } from 'node:path';
 import { FreezerError } from '../errors.ts';
 import type { ChunkWriter } from './chunkWriter.ts';
 import { type DataRange, findDataRanges, isSparse } from './dataRanges.ts';
-import type { ExtendedAttributes } from './extendedAttributes.ts';
+import type { AttributeReader } from './extendedAttributes.ts';
 import { CHUNK_BYTES, type FileEntry, type Piece } from './format.ts';
 import { refuseLongPath } from './longPaths.ts';
 import { zeros } from './pieces.ts';
@@ -31,8 +31,8 @@ const OPEN_FILE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLO
 export interface SaveFilesOptions {
   readonly toolboxDirectory: string;
   readonly writer: ChunkWriter;
-  /** What `readExtendedAttributes` says of the folder. */
-  readonly attributes: Map<string, ExtendedAttributes>;
+  /** Of the folder. */
+  readonly readAttributes: AttributeReader;
   readonly onRead: (bytes: number) => void;
 }
 
@@ -43,7 +43,7 @@ export interface SaveFilesOptions {
  */
 export async function saveFiles(
   root: string,
-  { toolboxDirectory, writer, attributes: xattrs, onRead }: SaveFilesOptions,
+  { toolboxDirectory, writer, readAttributes, onRead }: SaveFilesOptions,
 ): Promise<FileEntry[]> {
   const entries: FileEntry[] = [];
   const firstNames = new Map<string, string>();
@@ -61,7 +61,8 @@ export async function saveFiles(
   }
 
   async function describe(path: string, stats: BigIntStats): Promise<FileEntry | null> {
-    const attributes = { path, ...attributesOf(stats), ...(xattrs.has(path) ? { xattrs: xattrs.get(path) } : {}) };
+    const xattrs = readAttributes(path);
+    const attributes = { path, ...attributesOf(stats), ...(xattrs.length > 0 ? { xattrs } : {}) };
     if (stats.isDirectory()) return { type: 'directory', ...attributes };
     if (stats.isSymbolicLink())
       return {

@@ -23,6 +23,7 @@ const FILES: readonly string[] = [
     'bin/isolate-network',
     'bin/data-ranges',
     'lib/codec.node',
+    'lib/extended-attributes.node',
     'complete',
   ],
 ];

@@ -15,7 +15,7 @@ import { ChunkWriter } from '../checkpoint/chunkWriter.ts';
 import { Codec } from '../checkpoint/codec.ts';
 import { EarlyPages } from '../checkpoint/earlyPages.ts';
 import { encodeIndex } from '../checkpoint/encodeIndex.ts';
-import { readExtendedAttributes } from '../checkpoint/extendedAttributes.ts';
+import { attributeReader } from '../checkpoint/extendedAttributes.ts';
 import { checkpointKeys, type FileEntry, FORMAT_VERSION, type Index, type Manifest } from '../checkpoint/format.ts';
 import { MemoryWriter } from '../checkpoint/memory.ts';
 import {
@@ -175,9 +175,6 @@ export class Save implements AsyncDisposable {
   async readFiles(folders: FreezeFolders): Promise<void> {
     const { imagesDirectory, filesDirectory } = folders;
     const { toolboxDirectory } = this.#order;
-    // By a program of its own, meanwhile.
-    const attributes = readExtendedAttributes(filesDirectory, toolboxDirectory);
-    attributes.catch(() => undefined); // told below
     const onRead = (bytes: number) => {
       this.#fileBytes += bytes;
       this.#report({ step: 'saving files', doneBytes: this.#fileBytes, totalBytes: null });
@@ -189,8 +186,8 @@ export class Save implements AsyncDisposable {
         await PageImages.open(imagesDirectory, (name) => this.#early?.handleOf(name)),
       );
     }
-    const options = { toolboxDirectory, writer: this.#writer, attributes: await attributes, onRead };
-    this.#files = await saveFiles(filesDirectory, options);
+    const readAttributes = await attributeReader(filesDirectory, toolboxDirectory);
+    this.#files = await saveFiles(filesDirectory, { toolboxDirectory, writer: this.#writer, readAttributes, onRead });
     const sizeOf = async (name: string) => (await lstat(join(filesDirectory, 'logs', name))).size;
     this.#logSizes = { stdout: await sizeOf('stdout'), stderr: await sizeOf('stderr') };
   }
