@@ -22,13 +22,15 @@ export function* stretchesOf(ranges: readonly Range[]): Generator<Stretch> {
   let [window, pages]: [number, number[]] = [-1, []];
   for (const range of ranges) {
     const first = Number(BigInt(range[0]) / BigInt(PAGE_BYTES));
-    for (let page = first; page < first + presentPages(range); page++) {
+    const end = first + presentPages(range);
+    for (let page = first, last = pages.at(-1) ?? -1; page < end; page++) {
       const number = page % PAGES_PER_WINDOW;
-      if (Math.floor(page / PAGES_PER_WINDOW) !== window || number <= (pages.at(-1) ?? -1)) {
+      if (number <= last || Math.floor(page / PAGES_PER_WINDOW) !== window) {
         if (pages.length > 0) yield { window, pages };
         [window, pages] = [Math.floor(page / PAGES_PER_WINDOW), []];
       }
       pages.push(number);
+      last = number;
     }
   }
   if (pages.length > 0) yield { window, pages };
