@@ -2,6 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { copyFile, cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { execa } from 'execa';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { processTree } from '../../test/support/processes.ts';
 import { program } from '../../test/support/programs.ts';
@@ -66,6 +67,14 @@ describe('while the memory is being brought', () => {
     const victims = await processesWith(...words);
     expect(victims).not.toEqual([]);
     for (const pid of victims) process.kill(pid, 'SIGKILL');
+    expect(await run.ended).toMatchObject({ kind: 'lost' });
+    expect(await output(run)).not.toMatch(/CORRUPT|done/);
+  });
+
+  test('what holds the faults, and cannot look whether they are still needed, ends the run as lost', async () => {
+    const run = await thawLazily();
+    const [holder] = await processesWith('hold-faults');
+    await execa('prlimit', ['--pid', String(holder), '--nofile=0']);
     expect(await run.ended).toMatchObject({ kind: 'lost' });
     expect(await output(run)).not.toMatch(/CORRUPT|done/);
   });

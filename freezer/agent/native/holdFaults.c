@@ -119,12 +119,14 @@ static bool is_ending(pid_t pid) {
   if (file == NULL && is_gone()) return true;
   if (file == NULL) fail(path);
   size_t size = fread(text, 1, sizeof text - 1, file);
-  if (ferror(file) && !is_gone()) fail(path);
+  bool is_over = ferror(file) && is_gone();
+  if (ferror(file) && !is_over) fail(path);
   fclose(file);
+  if (is_over) return true;
   text[size] = 0;
   const char *after_name = strrchr(text, ')');
   unsigned flags;
-  if (after_name == NULL || sscanf(after_name, ") %*c %*d %*d %*d %*d %*d %u", &flags) != 1) return true;
+  if (after_name == NULL || sscanf(after_name, ") %*c %*d %*d %*d %*d %*d %u", &flags) != 1) errno = EPROTO, fail(path);
   return flags & PF_EXITING;
 }
 
