@@ -24,7 +24,7 @@ import { QueuedJob } from './queuedJob.ts';
 import { resultWithoutEnd } from './result.ts';
 import { report, settle } from './settle.ts';
 import { LONGEST_TIMER_MS } from './timer.ts';
-import type { Freezable } from './triage.ts';
+import { type Freezable, FreezeTime } from './triage.ts';
 import { watchProgram } from './watch.ts';
 import { Wishes } from './wishes.ts';
 
@@ -42,6 +42,7 @@ export class Stint {
   readonly #context: WorkerContext;
   readonly #queued: QueuedJob;
   readonly #wishes = new Wishes();
+  readonly #freezeTime: FreezeTime;
   #lease: Lease | undefined;
   #isKilled = false;
   #ledger: Ledger | undefined;
@@ -53,6 +54,7 @@ export class Stint {
   constructor(context: WorkerContext, job: Job, token: string) {
     this.#context = context;
     this.#queued = new QueuedJob(job, token);
+    this.#freezeTime = new FreezeTime(context.freezeRate);
     this.jobId = this.#queued.id;
     this.done = this.#live().finally(() => clearTimeout(this.#deadlineTimer));
   }
@@ -84,8 +86,9 @@ export class Stint {
   }
 
   describe(): Freezable {
-    const estimatedBytes = this.#ledger?.checkpointBytes ?? this.#memoryLimitBytes ?? UNKNOWN_BYTES;
-    return { jobId: this.jobId, estimatedBytes, unsavedMs: this.#ledger?.unsavedMs ?? 0 };
+    const bytes = this.#ledger?.checkpointBytes ?? this.#memoryLimitBytes ?? UNKNOWN_BYTES;
+    const estimatedMs = this.#freezeTime.estimateMs(bytes);
+    return { jobId: this.jobId, estimatedMs, unsavedMs: this.#ledger?.unsavedMs ?? 0 };
   }
 
   async #live(): Promise<void> {
@@ -151,7 +154,8 @@ export class Stint {
     await lease.insist(() => this.#queued.keepInFront());
     this.#log(beginning.thaw ? 'thawed' : 'started', { checkpoint: beginning.thaw?.checkpoint.id });
     const thawedFrom = beginning.thaw?.checkpoint.id ?? null;
-    await watchProgram({ ...ending, data, wishes: this.#wishes, thawedFrom }, run);
+    const [wishes, freezeTime] = [this.#wishes, this.#freezeTime];
+    await watchProgram({ ...ending, data, wishes, freezeTime, thawedFrom }, run);
   }
 
   async #leaveUnbegun(ledger: Ledger, lease: Lease): Promise<void> {

@@ -1,31 +1,30 @@
 import { expect, test } from 'vitest';
-import { FreezeRate, planFreezes } from './triage.ts';
+import { FreezeRate, FreezeTime, planFreezes } from './triage.ts';
 
 const MIB = 2 ** 20;
-const limits = (remainingMs: number | null) => ({ bytesPerSecond: 100 * MIB, remainingMs });
 
-test('without a deadline everything fits, most unsaved work per byte first', () => {
+test('without a deadline everything fits, most unsaved work for its time first', () => {
   const plan = planFreezes(
     [
-      { jobId: 'big-and-new', estimatedBytes: 1000 * MIB, unsavedMs: 1000 },
-      { jobId: 'small-and-old', estimatedBytes: 10 * MIB, unsavedMs: 60_000 },
+      { jobId: 'slow-and-new', estimatedMs: 10_000, unsavedMs: 1000 },
+      { jobId: 'quick-and-old', estimatedMs: 100, unsavedMs: 60_000 },
     ],
-    limits(null),
+    null,
   );
   expect(plan).toEqual([
-    { jobId: 'small-and-old', fits: true },
-    { jobId: 'big-and-new', fits: true },
+    { jobId: 'quick-and-old', fits: true },
+    { jobId: 'slow-and-new', fits: true },
   ]);
 });
 
 test('a job too large for the time left does not keep smaller ones from being saved', () => {
   const plan = planFreezes(
     [
-      { jobId: 'huge', estimatedBytes: 100_000 * MIB, unsavedMs: 1e12 },
-      { jobId: 'one', estimatedBytes: 300 * MIB, unsavedMs: 1000 },
-      { jobId: 'two', estimatedBytes: 300 * MIB, unsavedMs: 2000 },
+      { jobId: 'huge', estimatedMs: 1_000_000, unsavedMs: 1e12 },
+      { jobId: 'one', estimatedMs: 3000, unsavedMs: 1000 },
+      { jobId: 'two', estimatedMs: 3000, unsavedMs: 2000 },
     ],
-    limits(10_000),
+    10_000,
   );
   expect(plan).toEqual([
     { jobId: 'two', fits: true },
@@ -35,13 +34,13 @@ test('a job too large for the time left does not keep smaller ones from being sa
 });
 
 test('the time that one freeze takes is gone for the next', () => {
-  const job = (jobId: string, unsavedMs: number) => ({ jobId, estimatedBytes: 600 * MIB, unsavedMs });
-  const plan = planFreezes([job('a', 3), job('b', 2)], limits(10_000));
+  const job = (jobId: string, unsavedMs: number) => ({ jobId, estimatedMs: 6000, unsavedMs });
+  const plan = planFreezes([job('a', 3), job('b', 2)], 10_000);
   expect(plan.map((freeze) => freeze.fits)).toEqual([true, false]);
 });
 
 test('a deadline that has passed leaves nothing that fits, and forgets no job', () => {
-  const plan = planFreezes([{ jobId: 'a', estimatedBytes: 1, unsavedMs: 1 }], limits(-5));
+  const plan = planFreezes([{ jobId: 'a', estimatedMs: 1, unsavedMs: 1 }], -5);
   expect(plan).toEqual([{ jobId: 'a', fits: false }]);
 });
 
@@ -53,4 +52,22 @@ test('the first measurement replaces the assumption, later ones are averaged, no
   expect(rate.bytesPerSecond).toBe(150 * MIB);
   rate.measure(0, 0);
   expect(rate.bytesPerSecond).toBe(150 * MIB);
+});
+
+test('increments, in which little of a job was sent, do not make the first checkpoint of another look quick', () => {
+  const bytes = 10 * 1024 * MIB;
+  const rate = new FreezeRate();
+  const idle = new FreezeTime(rate);
+  idle.measure({ bytes, tookMs: 100_000, isIncrement: false });
+  for (let at = 0; at < 5; at++) idle.measure({ bytes, tookMs: 1000, isIncrement: true });
+  expect(new FreezeTime(rate).estimateMs(bytes)).toBeCloseTo(100_000);
+  expect(idle.estimateMs(bytes)).toBe(1000);
+});
+
+test('a job that changes all that it has is not taken for one that does not', () => {
+  const rate = new FreezeRate();
+  const [idle, busy] = [new FreezeTime(rate), new FreezeTime(rate)];
+  busy.measure({ bytes: 100 * MIB, tookMs: 1500, isIncrement: true });
+  idle.measure({ bytes: 100 * MIB, tookMs: 10, isIncrement: true });
+  expect(busy.estimateMs(100 * MIB)).toBe(1500);
 });

@@ -25,6 +25,7 @@ import { resultOfEnd, resultWithoutEnd } from './result.ts';
 import { Retention } from './retention.ts';
 import { type Ending, settle, untilStored } from './settle.ts';
 import { LONGEST_TIMER_MS } from './timer.ts';
+import type { FreezeTime } from './triage.ts';
 import type { Wishes } from './wishes.ts';
 
 const SIGTERM = 15;
@@ -34,6 +35,7 @@ const FREEZE_PAUSE_MS = { first: 1000, longest: 30_000 };
 export interface WatchOrder extends Ending {
   readonly data: JobData;
   readonly wishes: Wishes;
+  readonly freezeTime: FreezeTime;
   /** The checkpoint that the run was thawed from. */
   readonly thawedFrom: string | null;
 }
@@ -220,19 +222,22 @@ class Watch implements Disposable {
 
   /** Null when no checkpoint was committed: the program runs on or has ended, and the checkpoint before still stands. */
   async #freeze(afterwards: 'stop' | 'continue', signal: AbortSignal): Promise<Frozen | null> {
-    const { context, queued, ledger, lease, wishes } = this.#order;
+    const { context, queued, ledger, lease, wishes, freezeTime } = this.#order;
     const place = checkpointPlace(context, queued.id);
     const onProgress = ledger.report.bind(ledger);
     try {
       return await inTurn(context.freezes, AbortSignal.any([signal, wishes.ended]), async () => {
         this.#isFreezing = true;
         this.#earlyWarning[Symbol.dispose]();
+        // Known before only: afterwards there is one in any way.
+        const isIncrement = ledger.checkpointBytes !== null;
         const beganAt = performance.now();
         const { bufferBytes } = context;
         const order = { place, epoch: queued.epoch, afterwards, signal, onProgress, bufferBytes };
         const frozen = await this.#run.freeze(order);
         const { memoryBytes, fileBytes } = frozen.checkpoint;
-        context.freezeRate.measure(memoryBytes + fileBytes, performance.now() - beganAt);
+        const tookMs = performance.now() - beganAt;
+        freezeTime.measure({ bytes: memoryBytes + fileBytes, tookMs, isIncrement });
         return frozen;
       });
     } catch (error) {

@@ -163,10 +163,9 @@ class Daemon implements RunningWorker {
 
   #drain(notice: Notice): void {
     this.#leave(notice);
-    const { bytesPerSecond } = this.#context.freezeRate;
     const remainingMs = notice.deadlineAt === null ? null : notice.deadlineAt - Date.now();
     const jobs = [...this.#stints].map((stint) => stint.describe());
-    for (const { jobId, fits } of planFreezes(jobs, { bytesPerSecond, remainingMs })) {
+    for (const { jobId, fits } of planFreezes(jobs, remainingMs)) {
       if (!fits) this.#options.logger.warn({ jobId }, 'may not be saved in time');
       this.#stintsOf(jobId).forEach((stint) => {
         stint.move(notice);
