@@ -1,5 +1,5 @@
 /** A machine's runtimes as one: an engine that is not there, and one that comes up after its worker. */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
@@ -7,6 +7,7 @@ import { testImage } from '../test/images/testImage.ts';
 import { requireEngine } from '../test/support/engine.ts';
 import { type PrivateEngine, startPrivateEngine } from '../test/support/privateEngine.ts';
 import { defaultToolbox } from '../test/support/toolbox.ts';
+import { warningsOf } from '../test/support/warnings.ts';
 import { openRuntimes } from './runtimes.ts';
 import { onStage } from './testing/stage.ts';
 
@@ -34,6 +35,22 @@ async function withoutPodman(): Promise<void> {
   await writeFile(join(folder, 'podman'), '#!/bin/sh\nexit 127\n', { mode: 0o755 });
   vi.stubEnv('PATH', `${folder}:${process.env.PATH}`);
 }
+
+/** It answers, and can run nothing. */
+async function withBrokenPodman(): Promise<void> {
+  const whole = await readFile(process.env.CONTAINERS_CONF ?? '', 'utf8');
+  const broken = join(stage().directory, 'containers.conf');
+  const runtimes = '\n[engine.runtimes]\nbroken = ["/bin/false"]\n';
+  await writeFile(broken, whole.replace('runtime = "runc"', 'runtime = "broken"') + runtimes);
+  vi.stubEnv('CONTAINERS_CONF', broken);
+}
+
+test('a Podman that cannot be used leaves no word of images on a disk', async () => {
+  await withBrokenPodman();
+  const machine = stage().machine('m0');
+  expect(await warningsOf(() => machine.check())).toEqual([]);
+  expect(machine.name).toBe('process');
+});
 
 test('an engine that comes up after the worker is found by the first job that wants it', async () => {
   await withoutPodman();

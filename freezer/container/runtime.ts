@@ -10,7 +10,7 @@ import { type Container, ContainerRun } from '../run/containerRun.ts';
 import { explainDiskFull } from '../run/diskFull.ts';
 import { emptyFolder } from '../run/emptyFolder.ts';
 import { makeRunFolder, type RunFolder, removeRunFolder, sweepRunFolders } from '../run/folder.ts';
-import { type ImagesPlace, openImagesPlace, openOnDisk } from '../run/imagesPlace.ts';
+import { type ImagesPlace, openImagesPlace, openInState, warnOfDisk } from '../run/imagesPlace.ts';
 import { orKill } from '../run/orKill.ts';
 import { Thawing } from '../run/thawing.ts';
 import type { Program, ProgramEnd, RenewLease, Run, Runtime, StartOptions, ThawOptions } from '../runtime.ts';
@@ -159,10 +159,10 @@ class ContainerRuntime implements Runtime {
       return await tryWith(images);
     } catch (error) {
       if (!(error instanceof FreezerError) || imagesDirectory !== undefined || !images.isMemory) throw error;
-      // Where that changes nothing, what it says then is the reason.
-      return await tryWith(
-        await openOnDisk(stateDirectory, `${this.name} does not see ${images.directory}: ${error.message}`),
-      );
+      // Where that changes nothing, what it says then is the reason, and no image is kept anywhere.
+      const site = await tryWith(await openInState(stateDirectory));
+      warnOfDisk(site.images, `${this.name} does not see ${images.directory}: ${error.message.replace(/\.$/, '')}`);
+      return site;
     }
   }
 

@@ -8,7 +8,7 @@
 import { randomUUID } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { lstat, mkdir, statfs } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { FreezerError } from '../errors.ts';
 import { holdStateFolder, sweepStateFolders } from './stateFolder.ts';
 
@@ -27,6 +27,8 @@ export interface ImagesPlace {
 }
 
 const opened = new Map<string, Promise<ImagesPlace>>();
+/** Their directories. */
+const warnedOf = new Set<string>();
 
 /**
  * The place `asked` for, whatever file system it is on; or the default one, or the state folder where that is no place for
@@ -34,14 +36,23 @@ const opened = new Map<string, Promise<ImagesPlace>>();
  * place asked for cannot be used.
  */
 export async function openImagesPlace(asked: string | undefined, stateDirectory: string): Promise<ImagesPlace> {
-  if (asked !== undefined) return await openOnce(asked, '');
-  const flaw = await flawOf(DEFAULT_IMAGES_DIRECTORY);
-  return flaw === null ? await openOnce(DEFAULT_IMAGES_DIRECTORY, '') : await openOnDisk(stateDirectory, flaw);
+  const flaw = asked === undefined ? await flawOf(DEFAULT_IMAGES_DIRECTORY) : null;
+  const images = flaw === null ? await openOnce(asked ?? DEFAULT_IMAGES_DIRECTORY) : await openInState(stateDirectory);
+  warnOfDisk(images, flaw);
+  return images;
 }
 
-/** In the state folder, for a reason that is told: a sentence's beginning. */
-export function openOnDisk(stateDirectory: string, why: string): Promise<ImagesPlace> {
-  return openOnce(join(stateDirectory, 'images'), `${why}. `);
+/** In the state folder. Nothing is said yet: whoever tries whether that serves warns once it does. */
+export function openInState(stateDirectory: string): Promise<ImagesPlace> {
+  return openOnce(join(stateDirectory, 'images'));
+}
+
+/** Says once for each place that images touch a disk there, and why: a sentence without its end, or null where that was asked for. */
+export function warnOfDisk({ directory, isMemory }: ImagesPlace, why: string | null): void {
+  if (isMemory || warnedOf.has(directory)) return;
+  warnedOf.add(directory);
+  const what = `CRIU's images, which hold jobs' memory, are written to ${dirname(directory)}, on a disk.`;
+  process.emitWarning(`${why === null ? '' : `${why}. `}${what} ${REMEDY}`);
 }
 
 /** Whether this folder's content is in memory. It, or the folder that it is to be made in, must exist. */
@@ -70,10 +81,10 @@ async function refuseForeign(directory: string): Promise<void> {
   throw new FreezerError('cannotRun', `${directory} does not belong to this user alone.`, `Remove it. ${REMEDY}`);
 }
 
-function openOnce(parent: string, why: string): Promise<ImagesPlace> {
+function openOnce(parent: string): Promise<ImagesPlace> {
   const known = opened.get(parent);
   if (known) return known;
-  const opening = open(parent, why).catch((error: unknown) => {
+  const opening = open(parent).catch((error: unknown) => {
     opened.delete(parent);
     if (error instanceof FreezerError) throw error;
     throw new FreezerError('cannotRun', `CRIU's images cannot be kept in ${parent}: ${error}`, REMEDY, {
@@ -84,15 +95,12 @@ function openOnce(parent: string, why: string): Promise<ImagesPlace> {
   return opening;
 }
 
-async function open(parent: string, why: string): Promise<ImagesPlace> {
+async function open(parent: string): Promise<ImagesPlace> {
   await mkdir(parent, { recursive: true, mode: 0o700 });
   await refuseForeign(parent);
   const directory = join(parent, randomUUID());
   await holdStateFolder(directory);
   process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
   await sweepStateFolders(directory);
-  const isMemory = await isInMemory(directory);
-  if (!isMemory)
-    process.emitWarning(`${why}CRIU's images, which hold jobs' memory, are written to ${parent}, on a disk. ${REMEDY}`);
-  return { directory, isMemory };
+  return { directory, isMemory: await isInMemory(directory) };
 }
