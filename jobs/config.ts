@@ -66,7 +66,7 @@ const WorkerOptions = z.strictObject({
     text,
     'FLOE_IMAGES_DIR',
     'Folder for what CRIU reads and writes: on a tmpfs, so that no memory of a job touches a disk.',
-    '/dev/shm/floe where that can be used, else <stateDir>',
+    '/dev/shm/floe where that can be used, else <stateDir>, or nowhere with an encryption key',
   ),
   bufferBytes: option(
     integer(16 * 2 ** 20),

@@ -1,7 +1,14 @@
 /** `floe worker`: the worker that a configuration describes, until it is told to go. */
 import { join } from 'node:path';
 import { type Logger, pino } from 'pino';
-import { FreezerError, holdStateFolder, openRuntimes, sweepStateFolders } from '../freezer/index.ts';
+import {
+  chooseImagesDirectory,
+  FreezerError,
+  holdStateFolder,
+  openRuntimes,
+  type Runtime,
+  sweepStateFolders,
+} from '../freezer/index.ts';
 import { type Config, connectRedis, FloeError } from '../jobs/index.ts';
 import { openStore } from '../store/index.ts';
 import { type Store, StoreError } from '../store/store.ts';
@@ -33,17 +40,11 @@ async function start(
   const { name, pools, slots, lockDurationMs, stopMarginMs } = config.worker;
   // Of its own for every worker: a runtime removes what it finds left in there.
   const stateDirectory = join(config.stateDir, 'workers', name);
-  const runtime = openRuntimes({
-    names: config.worker.runtimes,
-    stateDirectory,
-    toolboxDirectory: config.toolbox,
-    imagesDirectory: config.worker.imagesDir ?? undefined,
-    onAbsent: (name, why) => parts.logger.info({ why: why.message }, `this worker has no ${name} runtime`),
-  });
   await holdStateFolder(stateDirectory);
   const started = Promise.withResolvers<RunningWorker>();
   const noticeSources = sourcesOf(config, parts.logger, () => void started.promise.then((worker) => worker.kill()));
   try {
+    const runtime = await openOwnRuntimes(config, stateDirectory, parts.logger);
     const worker = await startWorker({
       ...parts,
       storeUrl: config.store,
@@ -59,6 +60,16 @@ async function start(
     if (!(error instanceof FreezerError)) throw error;
     throw new FloeError('cannotRun', error.message, error.remedy, { cause: error });
   }
+}
+
+async function openOwnRuntimes(config: Config, stateDirectory: string, logger: Logger): Promise<Runtime> {
+  return openRuntimes({
+    names: config.worker.runtimes,
+    stateDirectory,
+    toolboxDirectory: config.toolbox,
+    imagesDirectory: await chooseImagesDirectory(config.worker.imagesDir ?? undefined, config.encryption.key),
+    onAbsent: (name, why) => logger.info({ why: why.message }, `this worker has no ${name} runtime`),
+  });
 }
 
 function sourcesOf(config: Config, logger: Logger, onInsist: () => void): NoticeSource[] {

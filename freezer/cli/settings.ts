@@ -21,7 +21,7 @@ const Settings = z.object({
   /** What this machine keeps: the running program's files, and the socket of the running start. */
   stateDirectory: absolute,
   toolboxDirectory: absolute,
-  /** Where CRIU's images are kept. Default /dev/shm/floe where that can be used, else the state folder. */
+  /** Where CRIU's images are kept. Default /dev/shm/floe where that can be used, else the state folder, or nowhere with an encryption key. */
   imagesDirectory: absolute.optional(),
   /** Tells several starts on one machine apart. */
   name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$/, 'may have letters, digits, dots and dashes'),

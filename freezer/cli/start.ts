@@ -6,6 +6,7 @@ import { openStore, type Store } from '../../store/index.ts';
 import { keepSpareEngine } from '../engine/spare.ts';
 import { FreezerError } from '../errors.ts';
 import { openProcessRuntime } from '../process/runtime.ts';
+import { chooseImagesDirectory } from '../run/imagesPlace.ts';
 import type { ProgramEnd, RenewLease, ThawMode } from '../runtime.ts';
 import { type Begun, begin, makeClaim } from './begin.ts';
 import { PREFIX, removeAll } from './checkpoints.ts';
@@ -86,7 +87,8 @@ async function start(command: string[], flags: StartFlags): Promise<void> {
   await using store = await openStore(settings.storeUrl);
   const { storeUrl, encryptionKeys } = settings;
   const place = { storeUrl, encryptionKeys, prefix: PREFIX };
-  const runtime = openProcessRuntime(settings);
+  const imagesDirectory = await chooseImagesDirectory(settings.imagesDirectory, encryptionKeys);
+  const runtime = openProcessRuntime({ ...settings, imagesDirectory });
   const progress = new Progress(command);
   await using _control = await ControlServer.open(settings.stateDirectory, settings.name, progress.answer);
   using _signals = listen(freezing, progress);

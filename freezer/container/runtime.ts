@@ -161,7 +161,7 @@ class ContainerRuntime implements Runtime {
       if (!(error instanceof FreezerError) || imagesDirectory !== undefined || !images.isMemory) throw error;
       // Where that changes nothing, what it says then is the reason, and no image is kept anywhere.
       const site = await tryWith(await openInState(stateDirectory));
-      warnOfDisk(site.images, `${this.name} does not see ${images.directory}: ${error.message.replace(/\.$/, '')}`);
+      warnOfDisk(site.images, `${this.name} does not see ${images.directory}: ${error.message}`);
       return site;
     }
   }

@@ -1,4 +1,5 @@
 /** All that this machine needs to run jobs and to freeze them. */
+import { chooseImagesDirectory } from '../run/imagesPlace.ts';
 import { checkCapabilities } from './capabilities.ts';
 import { checkEncryption } from './encryption.ts';
 import { type MachineFinding, orFailure } from './finding.ts';
@@ -15,6 +16,7 @@ export interface MachineToExamine extends RuntimesToCheck {
 /** Never rejects: what cannot be looked at is a finding. */
 export async function examineMachine(options: MachineToExamine): Promise<readonly MachineFinding[]> {
   const { stateDirectory, toolboxDirectory, imagesDirectory, encryptionKeys } = options;
+  const chooseImages = () => chooseImagesDirectory(imagesDirectory, encryptionKeys);
   const findings = [
     await orFailure('kernel', checkKernel),
     await orFailure('capabilities', checkCapabilities),
@@ -24,9 +26,9 @@ export async function examineMachine(options: MachineToExamine): Promise<readonl
     await orFailure('codec', () => checkCodec(toolboxDirectory)),
     await orFailure('CRIU', () => checkCriuVersion(toolboxDirectory)),
     await orFailure('criu check', () => checkCriuOnKernel(toolboxDirectory)),
-    await orFailure('runtimes', () => checkRuntimes(options)),
+    await orFailure('runtimes', async () => checkRuntimes({ ...options, imagesDirectory: await chooseImages() })),
     await orFailure('room', () => checkRoom(stateDirectory)),
-    await orFailure('images', () => checkImagesPlace(imagesDirectory, stateDirectory)),
+    await orFailure('images', async () => checkImagesPlace(await chooseImages(), stateDirectory)),
     await orFailure('encryption', async () => checkEncryption(encryptionKeys)),
   ];
   return findings.flat();

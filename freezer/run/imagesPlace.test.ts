@@ -45,7 +45,7 @@ describe('images are kept', () => {
 
   test('in the state folder where there is no other place, which is said with the reason', async () => {
     const words = await warningsOf(async () => {
-      for (let at = 0; at < 3; at++) warnOfDisk(await openInState(directory), 'The engine sees another /dev/shm');
+      for (let at = 0; at < 3; at++) warnOfDisk(await openInState(directory), 'The engine sees another /dev/shm.');
     });
     expect(words).toEqual([
       expect.stringMatching(/^The engine sees another \/dev\/shm\. CRIU's images.*FLOE_IMAGES_DIR/),

@@ -9,6 +9,7 @@ import { randomUUID } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { lstat, mkdir, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { KeyRing } from '../encryption/keyRing.ts';
 import { FreezerError } from '../errors.ts';
 import { holdStateFolder, sweepStateFolders } from './stateFolder.ts';
 
@@ -38,8 +39,26 @@ const warnedOf = new Set<string>();
 export async function openImagesPlace(asked: string | undefined, stateDirectory: string): Promise<ImagesPlace> {
   const flaw = asked === undefined ? await flawOf(DEFAULT_IMAGES_DIRECTORY) : null;
   const images = flaw === null ? await openOnce(asked ?? DEFAULT_IMAGES_DIRECTORY) : await openInState(stateDirectory);
-  warnOfDisk(images, flaw);
+  warnOfDisk(images, flaw?.message);
   return images;
+}
+
+/**
+ * What to ask for: what the user has, or, where checkpoints are encrypted, the default place and no other. What a store must not see must
+ * not get to a disk because somebody made that folder before us, or because it is too small: who wants that has to say so. Throws
+ * `FreezerError`: `cannotRun` where the default place cannot be used, `wrongKey` for a key that is none.
+ *
+ * @param encryptionKeys as in a `CheckpointPlace`
+ */
+export async function chooseImagesDirectory(
+  asked: string | undefined,
+  encryptionKeys: readonly string[],
+): Promise<string | undefined> {
+  if (asked !== undefined || KeyRing.of(encryptionKeys).current === null) return asked;
+  const flaw = await flawOf(DEFAULT_IMAGES_DIRECTORY);
+  if (flaw === null) return DEFAULT_IMAGES_DIRECTORY;
+  const what = `${flaw.message} There is an encryption key, and jobs' memory would be written to a disk in the clear.`;
+  throw new FreezerError('cannotRun', what, flaw.remedy, { cause: flaw });
 }
 
 /** In the state folder. Nothing is said yet: whoever tries whether that serves warns once it does. */
@@ -47,12 +66,12 @@ export function openInState(stateDirectory: string): Promise<ImagesPlace> {
   return openOnce(join(stateDirectory, 'images'));
 }
 
-/** Says once for each place that images touch a disk there, and why: a sentence without its end, or null where that was asked for. */
-export function warnOfDisk({ directory, isMemory }: ImagesPlace, why: string | null): void {
+/** Says once for each place that images touch a disk there, and why: a sentence, or nothing where that was asked for. */
+export function warnOfDisk({ directory, isMemory }: ImagesPlace, why = ''): void {
   if (isMemory || warnedOf.has(directory)) return;
   warnedOf.add(directory);
   const what = `CRIU's images, which hold jobs' memory, are written to ${dirname(directory)}, on a disk.`;
-  process.emitWarning(`${why === null ? '' : `${why}. `}${what} ${REMEDY}`);
+  process.emitWarning(`${why} ${what} ${REMEDY}`.trim());
 }
 
 /** Whether this folder's content is in memory. It, or the folder that it is to be made in, must exist. */
@@ -61,16 +80,18 @@ export async function isInMemory(directory: string): Promise<boolean> {
 }
 
 /** What is wrong with the default place, or null. */
-async function flawOf(directory: string): Promise<string | null> {
+async function flawOf(directory: string): Promise<FreezerError | null> {
+  const flaw = (what: string, cause?: unknown) => new FreezerError('cannotRun', `${what}.`, REMEDY, { cause });
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    const { type, blocks, bsize } = await statfs(directory);
-    if (type !== TMPFS) return `${directory} is not on a tmpfs`;
-    if (blocks * bsize < SMALLEST_BYTES) return `${directory} has ${Math.floor((blocks * bsize) / 2 ** 20)} MiB in all`;
     await refuseForeign(directory);
+    const { type, blocks, bsize } = await statfs(directory);
+    if (type !== TMPFS) return flaw(`${directory} is not on a tmpfs`);
+    const sizeBytes = blocks * bsize;
+    if (sizeBytes < SMALLEST_BYTES) return flaw(`${directory} has ${Math.floor(sizeBytes / 2 ** 20)} MiB in all`);
     return null;
   } catch (error) {
-    return error instanceof Error ? error.message.replace(/\.$/, '') : String(error);
+    return error instanceof FreezerError ? error : flaw(`${directory} cannot be used: ${error}`, error);
   }
 }
 
