@@ -6,6 +6,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { debian } from '../freezer/container/testing/kinds.ts';
@@ -67,6 +68,8 @@ describe.each([
       await untilLines(run, 2 * epoch, LINES_WITHIN_MS);
       run = await move(run, epoch);
     }
+    // What is left of it is most of it, and all of its sleeping.
+    run.signal(constants.signals.SIGUSR1);
     expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
     expect(await output(run)).toBe(expected.stdout);
     expect(await readFile(join(run.workspace, 'memory.record'), 'utf8')).toBe(expected.record);

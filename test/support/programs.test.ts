@@ -33,6 +33,12 @@ test('memory ends as told', async () => {
   expect((await memory('1', '2', '--die', '9')).signal).toBe('SIGKILL');
 });
 
+test('memory that is hurried sleeps no more, and has the same output', async () => {
+  const hurried = execa(await program('memory'), ['1', '3', '--pace-ms', '3600000'], { cwd: directory });
+  for await (const line of hurried.iterable()) if (line.startsWith('step 1 ')) hurried.kill('SIGUSR1');
+  expect((await hurried).stdout).toBe((await memory('1', '3', '--pace-ms', '0')).stdout);
+});
+
 test('memory refuses what it does not know', async () => {
   expect(await memory('1', '2', 'sideways')).toMatchObject({ exitCode: 2, stdout: '' });
   expect(await memory('0', '2')).toMatchObject({ exitCode: 2, stdout: '' });
