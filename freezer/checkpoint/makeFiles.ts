@@ -26,7 +26,7 @@ import type { FileEntry } from './format.ts';
 const PIPES_AT_ONCE = 200;
 
 /**
- * Makes everything but the files' content; files get their size, as holes. `root` must exist and be empty. Throws
+ * Makes everything but the files' content; files get their size, as holes. `root` must exist and have nothing but folders. Throws
  * `FreezerError` `corrupt` for a list that could reach out of it.
  */
 export async function makeFiles(root: string, entries: readonly FileEntry[]): Promise<void> {

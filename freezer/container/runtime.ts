@@ -93,8 +93,8 @@ class ContainerRuntime implements Runtime {
     const site = await this.#ready();
     return this.#inFolder(thaw, async (folder, name) => {
       await using ending = new AsyncDisposableStack();
-      const thawing = ending.use(await Thawing.begin(folder, thaw, this.#options.toolboxDirectory));
-      const { found } = thawing;
+      const thawing = ending.use(new Thawing(folder, thaw, this.#options.toolboxDirectory));
+      const found = await thawing.found;
       const image = await resolveImage(this.#engine, found.image ?? imageOf(thaw.program), thaw.signal);
       const volumes = thawedVolumes(folder, volumePlaces(thaw.program, image));
       const { container, programEnd, renewLease } = await this.#launch(site, thaw, image, { name, folder, volumes });

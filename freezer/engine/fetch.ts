@@ -8,7 +8,7 @@ import { storeFailed } from '../checkpoint/catalogue.ts';
 import { Codec } from '../checkpoint/codec.ts';
 import { DigestFiller } from '../checkpoint/digestFiller.ts';
 import { FileFiller } from '../checkpoint/fileFiller.ts';
-import type { Index, Manifest } from '../checkpoint/format.ts';
+import type { FileEntry, Index, Manifest } from '../checkpoint/format.ts';
 import { type LazyMemory, lazyBytes, takeLazyMemory } from '../checkpoint/lazyMemory.ts';
 import { finishFiles, makeFiles } from '../checkpoint/makeFiles.ts';
 import { corrupt } from '../checkpoint/openCheckpoint.ts';
@@ -75,7 +75,9 @@ export class Fetch implements AsyncDisposable {
 
   get found(): Found {
     const { rootPid, logSizes, image } = this.#reader.manifest;
-    return { rootPid, logSizes, image, isLazy: this.#lazy.length > 0 };
+    const isFolder = ({ type, path }: FileEntry) => type === 'directory' && !path.includes('/');
+    const folders = this.#reader.index.files.filter(isFolder).map(({ path }) => path);
+    return { rootPid, logSizes, image, folders, isLazy: this.#lazy.length > 0 };
   }
 
   /** Resolves when all is there that is to be before the start. What it leaves out for a lazy thaw, `fill` brings afterwards. */

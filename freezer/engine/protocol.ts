@@ -24,8 +24,8 @@ export interface EngineMethods {
   /** Waits until all is durable and writes the manifest. Until this resolves there is no checkpoint. */
   commit(facts: CommitFacts): Promise<CheckpointSummary>;
   /**
-   * Opens a checkpoint and makes its folders and files in the empty `filesDirectory`, still without content: a container can have them
-   * mounted from now on.
+   * Opens a checkpoint and makes its folders and files in `filesDirectory`, still without content: a container can have them mounted
+   * from now on. Folders may be there before.
    */
   prepareThaw(order: ThawOrder): Promise<Found>;
   /** Verifies all that is wanted before the start, while it fills the files and writes CRIU's images. */
@@ -93,6 +93,8 @@ export interface Found {
   readonly image: string | null;
   readonly rootPid: number;
   readonly logSizes: { readonly stdout: number; readonly stderr: number };
+  /** Names of the folders in `filesDirectory`. */
+  readonly folders: readonly string[];
   /** Most of the memory is left out of the images: `fill` is to follow. */
   readonly isLazy: boolean;
 }

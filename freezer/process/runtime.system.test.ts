@@ -1,6 +1,6 @@
 /** The contract of runtimes, kept by the `process` runtime, and what is this one's own. */
 import { appendFile, chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { execa } from 'execa';
 import { describe, expect, test } from 'vitest';
 import { defaultToolbox } from '../../test/support/toolbox.ts';
@@ -12,6 +12,7 @@ import { movesAsStream, movesExactly, movesLazily } from '../testing/contract/mo
 import { refusesCheckpoints } from '../testing/contract/refusals.ts';
 import { type Kind, onStage, output, untilLines } from '../testing/stage.ts';
 import { openProcessRuntime } from './runtime.ts';
+import { volumesOf } from './volumes.ts';
 
 const kind: Kind = {
   open: (stateDirectory) => openProcessRuntime({ stateDirectory, toolboxDirectory: defaultToolbox() }),
@@ -53,6 +54,19 @@ describe('a job', () => {
     const run = await stage().start(['pwd'], undefined, { directory: '/var/tmp' });
     expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
     expect(await output(run)).toBe('/var/tmp\n');
+  });
+
+  test('has its own volumes after a move, whichever its thaw is said to have', async () => {
+    const volume = '/floe-test-volume';
+    const script = `echo kept > ${volume}/file; echo ready; while [ ! -e go ]; do sleep 0.02; done; cat ${volume}/file`;
+    let run = await stage().start(['sh', '-c', script], undefined, { volumes: [volume] });
+    await untilLines(run, 1);
+    for (const [moves, volumes] of [[volume], [], ['/floe-test-other']].entries())
+      run = await stage().move(run, moves + 1, { volumes });
+    expect((await volumesOf(dirname(run.workspace))).map(({ place }) => place)).toEqual([volume]);
+    await writeFile(join(run.workspace, 'go'), '');
+    expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
+    expect(await output(run)).toBe('ready\nkept\n');
   });
 
   test('thaws where the toolbox is of another version, with the supervisor that it started with', async () => {

@@ -1,6 +1,7 @@
 /** The `process` runtime: jobs in namespaces on the machine itself, no container engine needed. */
 import { constants } from 'node:os';
 import { basename } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { execa } from 'execa';
 import { processTree } from '../agent/processes.ts';
 import { places } from '../agent/protocol.ts';
@@ -10,7 +11,14 @@ import { FreezerError } from '../errors.ts';
 import { awaitAgent } from '../run/agentLink.ts';
 import { type Container, ContainerRun } from '../run/containerRun.ts';
 import { emptyFolder } from '../run/emptyFolder.ts';
-import { makeMovingFolders, makeRunFolder, type RunFolder, removeRunFolder, sweepRunFolders } from '../run/folder.ts';
+import {
+  makeMountPoints,
+  makeMovingFolders,
+  makeRunFolder,
+  type RunFolder,
+  removeRunFolder,
+  sweepRunFolders,
+} from '../run/folder.ts';
 import { openImagesPlace } from '../run/imagesPlace.ts';
 import { orKill } from '../run/orKill.ts';
 import { Thawing } from '../run/thawing.ts';
@@ -19,7 +27,7 @@ import { checkMachine } from './checkMachine.ts';
 import { RunGroup, sweepRunGroups } from './limits.ts';
 import { sandboxArguments } from './sandbox.ts';
 import { whileMountsMove } from './steadyMounts.ts';
-import { makeVolumes } from './volumes.ts';
+import { makeVolumeFolders, makeVolumes, type Volume, volumePlaces, volumesOf } from './volumes.ts';
 
 export interface ProcessRuntimeOptions {
   /** Where runs have their folders; on a disk with room for the jobs' files. */
@@ -55,7 +63,7 @@ export function openProcessRuntime(options: ProcessRuntimeOptions): Runtime {
       return { criuVersion, cpuFeatures: await readCpuFeatures() };
     },
     start: (start) => whileMountsMove(() => startRun(options, start)),
-    thaw: (thaw) => whileMountsMove(() => thawRun(options, thaw)),
+    thaw: (thaw) => whileMountsMove(() => thawAnyRun(options, thaw)),
   };
 }
 
@@ -65,7 +73,8 @@ async function startRun(options: ProcessRuntimeOptions, start: StartOptions): Pr
     await makeMovingFolders(folder);
     await makeVolumes(folder, start.program.volumes ?? []);
     await start.prepareWorkspace?.(folder.workspace);
-    const { container, programEnd } = await launch(options, folder, group);
+    const volumes = await volumesOf(folder.files);
+    const { container, programEnd } = await launch(options, { folder, volumes, group });
     return orKill(container, start.signal, async () => {
       start.attachLease((validForMs) => container.agent.notify('renewLease', { validForMs }));
       const { command, env, directory = places.workspace } = start.program;
@@ -80,20 +89,49 @@ async function startRun(options: ProcessRuntimeOptions, start: StartOptions): Pr
   });
 }
 
-async function thawRun(options: ProcessRuntimeOptions, thaw: ThawOptions): Promise<Run> {
+/**
+ * With the volumes that the program is said to have. Where the checkpoint has others it is thawed again with those: what is mounted must
+ * be known when the container starts.
+ */
+async function thawAnyRun(options: ProcessRuntimeOptions, thaw: ThawOptions): Promise<Run> {
   refuseWhatNeedsAnEngine(thaw.program);
+  try {
+    return await thawRun(options, thaw, thaw.program.volumes ?? []);
+  } catch (error) {
+    if (!(error instanceof OtherVolumes)) throw error;
+    return await thawRun(options, thaw, error.places);
+  }
+}
+
+class OtherVolumes extends Error {
+  readonly places: readonly string[];
+
+  constructor(places: readonly string[]) {
+    super(`the checkpoint has the volumes ${places.join(', ')}`);
+    this.places = places;
+  }
+}
+
+/** The container starts while the checkpoint is opened. Rejects with `OtherVolumes` for those, and nothing is left then. */
+async function thawRun(options: ProcessRuntimeOptions, thaw: ThawOptions, places: readonly string[]): Promise<Run> {
   return inFolder(options, thaw, async (folder, group) => {
+    await makeMountPoints(folder);
+    await makeVolumeFolders(folder, places);
+    const volumes = await volumesOf(folder.files);
     await using ending = new AsyncDisposableStack();
-    const thawing = ending.use(await Thawing.begin(folder, thaw, options.toolboxDirectory));
-    const { container, programEnd } = await launch(options, folder, group);
+    const thawing = ending.use(new Thawing(folder, thaw, options.toolboxDirectory));
+    const { container, programEnd } = await launch(options, { folder, volumes, group });
     const run = await orKill(container, thaw.signal, async () => {
+      const found = await thawing.found;
+      const actual = volumePlaces(found.folders);
+      if (!isDeepStrictEqual(new Set(actual), new Set(places))) throw new OtherVolumes(actual);
       thaw.attachLease((validForMs) => container.agent.notify('renewLease', { validForMs }));
       await thawing.fetched();
       const filling = await thawing.restore(container).catch(async (error: unknown) => {
         throw outgrown(await group?.memoryExceeded(), error);
       });
       await emptyFolder(folder.images);
-      const beginning = { logStart: thawing.found.logSizes, thawedFrom: thaw.checkpointId, filling };
+      const beginning = { logStart: found.logSizes, thawedFrom: thaw.checkpointId, filling };
       return new ContainerRun(container, programEnd, beginning);
     });
     ending.move();
@@ -104,16 +142,15 @@ async function thawRun(options: ProcessRuntimeOptions, thaw: ThawOptions): Promi
 /** Starts the container, waits for its agent, and puts what is in it under the job's limits. */
 async function launch(
   options: ProcessRuntimeOptions,
-  folder: RunFolder,
-  group: RunGroup | null,
+  { folder, volumes, group }: { folder: RunFolder; volumes: readonly Volume[]; group: RunGroup | null },
 ): Promise<{ container: Container; programEnd: Promise<ProgramEnd> }> {
-  const facts = {
-    runtime: NAME,
-    image: null,
-    criuVersion: await readCriuVersion(options.toolboxDirectory),
-    cpuFeatures: await readCpuFeatures(),
-  };
-  const args = await sandboxArguments(folder, options.toolboxDirectory);
+  const { toolboxDirectory } = options;
+  const [criuVersion, cpuFeatures, args] = await Promise.all([
+    readCriuVersion(toolboxDirectory),
+    readCpuFeatures(),
+    sandboxArguments(folder, volumes, toolboxDirectory),
+  ]);
+  const facts = { runtime: NAME, image: null, criuVersion, cpuFeatures };
   const end = Promise.withResolvers<ProgramEnd>();
   const { promise: gone, resolve: resolveGone } = Promise.withResolvers<string>();
   const killing = new AbortController();
@@ -148,7 +185,6 @@ async function launch(
     const timer = setTimeout(() => killing.abort(), KILL_AFTER_MS);
     void gone.then(() => clearTimeout(timer));
   };
-  const { toolboxDirectory } = options;
   const memoryLimitBytes = group?.limits.memoryBytes;
   const container = { facts, folder, toolboxDirectory, agent, gone, kill, memoryLimitBytes };
   if (group) await orKill(container, undefined, async () => group.hold(await processTree(sandboxPid)));

@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { places } from '../agent/protocol.ts';
 import { movingFolders, type RunFolder } from '../run/folder.ts';
 import { CRIU_KERNEL_FOLDER, TOOLBOX_IN_CONTAINER, toolbox } from '../toolbox.ts';
-import { requirePlaces, volumesOf } from './volumes.ts';
+import { requirePlaces, type Volume } from './volumes.ts';
 
 const FLOE_IN_CONTAINER = '/floe';
 const AGENT_IN_CONTAINER = '/floe/freezer';
@@ -20,9 +20,12 @@ const NODE_IN_CONTAINER = '/floe/node';
 /** Top-level folders that the container has of its own. */
 const OWN = new Set(['proc', 'dev', 'tmp', 'workspace', 'floe', 'lost+found']);
 
-/** Arguments for `bwrap`, up to and with the agent's command line. */
-export async function sandboxArguments(folder: RunFolder, toolboxDirectory: string): Promise<string[]> {
-  const volumes = await volumesOf(folder.files);
+/** Arguments for `bwrap`, up to and with the agent's command line. Rejects as `requirePlaces` does. */
+export async function sandboxArguments(
+  folder: RunFolder,
+  volumes: readonly Volume[],
+  toolboxDirectory: string,
+): Promise<string[]> {
   await requirePlaces(volumes);
   const source = fileURLToPath(new URL('..', import.meta.url));
   const extension = import.meta.url.slice(import.meta.url.lastIndexOf('.'));

@@ -32,13 +32,22 @@ export async function makeVolumes(folder: RunFolder, places: readonly string[]):
   }
 }
 
+/** Makes the folders of volumes whose content a thaw brings. Throws as `makeVolumes` does. */
+export async function makeVolumeFolders(folder: RunFolder, places: readonly string[]): Promise<void> {
+  for (const place of places) refuseImpossible(place, places);
+  for (const place of places) await mkdir(join(folder.files, folderName(place)));
+}
+
 /** The volumes of a run, new or thawed, by what is in its folder of moving files. */
 export async function volumesOf(filesDirectory: string): Promise<Volume[]> {
-  const names = (await readdir(filesDirectory)).filter((name) => name.startsWith(FOLDER_PREFIX)).sort();
-  return names.map((name) => ({
-    place: decodeURIComponent(name.slice(FOLDER_PREFIX.length)),
-    directory: join(filesDirectory, name),
-  }));
+  const names = await readdir(filesDirectory);
+  return volumePlaces(names).map((place) => ({ place, directory: join(filesDirectory, folderName(place)) }));
+}
+
+/** The places of the volumes among folders of moving files. */
+export function volumePlaces(folders: readonly string[]): string[] {
+  const own = folders.filter((name) => name.startsWith(FOLDER_PREFIX)).sort();
+  return own.map((name) => decodeURIComponent(name.slice(FOLDER_PREFIX.length)));
 }
 
 /**

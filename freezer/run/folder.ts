@@ -60,6 +60,11 @@ export async function makeRunFolder(
   return folder;
 }
 
+/** What can be mounted before a thaw has brought the job's files: everything of these folders but their places. */
+export async function makeMountPoints(folder: RunFolder): Promise<void> {
+  for (const name of Object.values(movingFolders)) await mkdir(join(folder.files, name));
+}
+
 /** The folders of a job that starts from the beginning. A thaw brings its own. */
 export async function makeMovingFolders(folder: RunFolder): Promise<void> {
   await mkdir(folder.workspace);

@@ -15,42 +15,36 @@ type Listeners = Set<(progress: StepProgress) => void>;
 
 /** Disposing ends the engine; not to be done while a program waits for its memory. */
 export class Thawing implements AsyncDisposable {
-  readonly found: Found;
+  /**
+   * Resolves when the run's folder has all that is mounted, and goes on to fill that. Rejects with `FreezerError` where the checkpoint
+   * cannot be opened.
+   */
+  readonly found: Promise<Found>;
   readonly #engine: Engine;
   readonly #fetching: Promise<void>;
   readonly #listeners: Listeners;
   /** The checkpoint: what the program has when it is frozen next is most likely this. */
   readonly #base: Expected['base'];
 
-  private constructor(found: Found, engine: Engine, listeners: Listeners, base: Expected['base']) {
-    this.found = found;
-    this.#engine = engine;
-    this.#listeners = listeners;
-    this.#base = base;
-    this.#fetching = this.#fetch();
-    this.#fetching.catch(() => undefined); // told by `fetched`
-  }
-
-  /** Resolves when the run's folder has all that is mounted, and goes on to fill that. */
-  static async begin(folder: RunFolder, thaw: ThawOptions, toolboxDirectory: string): Promise<Thawing> {
+  /** Throws as `new Engine` does. */
+  constructor(folder: RunFolder, thaw: ThawOptions, toolboxDirectory: string) {
+    const { place, checkpointId, mode = 'auto', signal } = thaw;
     const listeners: Listeners = new Set(thaw.onProgress ? [thaw.onProgress] : []);
     const onProgress = (progress: StepProgress) => {
       for (const listener of listeners) listener(progress);
     };
-    const engine = takeEngine(thaw.place.storeUrl, { onProgress, signal: thaw.signal });
-    try {
-      const { place, checkpointId, mode = 'auto' } = thaw;
-      const found = await engine.peer.request('prepareThaw', {
-        ...{ place, checkpointId, mode, toolboxDirectory },
-        imagesDirectory: folder.images,
-        filesDirectory: folder.files,
-        digestsDirectory: folder.digests,
-      });
-      return new Thawing(found, engine, listeners, { place, id: checkpointId });
-    } catch (error) {
-      await engine[Symbol.asyncDispose]();
-      throw engine.explain(error);
-    }
+    this.#engine = takeEngine(place.storeUrl, { onProgress, signal });
+    this.#listeners = listeners;
+    this.#base = { place, id: checkpointId };
+    const order = {
+      ...{ place, checkpointId, mode, toolboxDirectory },
+      imagesDirectory: folder.images,
+      filesDirectory: folder.files,
+      digestsDirectory: folder.digests,
+    };
+    this.found = this.#answer(this.#engine.peer.request('prepareThaw', order));
+    this.#fetching = this.found.then((found) => this.#fetch(found));
+    this.#fetching.catch(() => undefined); // told by `found` and `fetched`
   }
 
   /** Resolves when the job's files, and CRIU's images, are all there and verified. Rejects with `FreezerError` when they never are. */
@@ -64,7 +58,7 @@ export class Thawing implements AsyncDisposable {
    * there is no rest.
    */
   async restore({ agent, folder, facts }: Container): Promise<Filling | null> {
-    const { rootPid, isLazy } = this.found;
+    const { rootPid, isLazy } = await this.found;
     if (!isLazy) {
       await agent.request('restore', { rootPid, isLazy });
       void keepSpareEngine({ base: this.#base });
@@ -91,10 +85,15 @@ export class Thawing implements AsyncDisposable {
     await this.#engine[Symbol.asyncDispose]();
   }
 
-  async #fetch(): Promise<void> {
+  async #fetch({ isLazy }: Found): Promise<void> {
+    await this.#answer(this.#engine.peer.request('fetch', {}));
+    if (!isLazy) await this[Symbol.asyncDispose]();
+  }
+
+  /** What the engine says. One that has failed is not wanted any more, and gone when this rejects. */
+  async #answer<T>(answer: Promise<T>): Promise<T> {
     try {
-      await this.#engine.peer.request('fetch', {});
-      if (!this.found.isLazy) await this[Symbol.asyncDispose]();
+      return await answer;
     } catch (error) {
       await this[Symbol.asyncDispose]();
       throw this.#engine.explain(error);
