@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { Peer, socketTransport } from '../rpc.ts';
 import { toolbox } from '../toolbox.ts';
 import { capabilities } from './capabilities.ts';
+import { keepCode } from './common.ts';
 import { learnKernel } from './criu.ts';
 import { Job } from './job.ts';
 import { applyLayer, saveLayer } from './layer.ts';
@@ -25,8 +26,8 @@ const job = new Job((end) => worker.notify('ended', end));
 const LEASE_PIPE = 3;
 
 const methods: AgentMethods = {
-  start: (program) => job.start(program),
-  restore: ({ rootPid, isLazy }) => job.restore(rootPid, isLazy),
+  start: (program) => job.start(program).finally(keepCode),
+  restore: ({ rootPid, isLazy }) => job.restore(rootPid, isLazy).finally(keepCode),
   filled: () => job.filled(),
   preflight: () => job.preflight(),
   listenForPages: () => job.listenForPages(),

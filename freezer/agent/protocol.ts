@@ -13,7 +13,12 @@ export const places = {
   images: '/floe/images',
   /** What the job changed in its image, on its way in or out. */
   layer: '/floe/layer',
+  /** What agents of one worker leave for those that come after them (agent/common.ts). */
+  common: '/floe/common',
 } as const;
+
+/** Of the agent's Node, which keeps the code that it has compiled there: it starts in a third of the time. */
+export const AGENT_ENVIRONMENT = { NODE_COMPILE_CACHE: `${places.common}/code` } as const;
 
 /**
  * The owner of the folders that are mounted into the container, but are none of the job's business. A job that runs as root has no

@@ -1,6 +1,6 @@
 /** The command line that makes a job's container. Its main process is the agent; what the job is, the agent is told. */
 import { join } from 'node:path';
-import { places } from '../agent/protocol.ts';
+import { AGENT_ENVIRONMENT, places } from '../agent/protocol.ts';
 import type { RunFolder } from '../run/folder.ts';
 import type { Program } from '../runtime.ts';
 import { CRIU_KERNEL_FOLDER, TOOLBOX_IN_CONTAINER, toolbox, toolCommand } from '../toolbox.ts';
@@ -73,6 +73,7 @@ export function runArguments(engine: EngineName, plan: ContainerPlan): string[] 
     ...Object.keys(image.env).flatMap((name) => ['--env', `${name}=`]),
     // Else Node would look for its configuration in a folder that an image could have.
     ...['--env', 'OPENSSL_CONF=/dev/null'],
+    ...Object.entries(AGENT_ENVIRONMENT).flatMap(([name, value]) => ['--env', `${name}=${value}`]),
     ...bindings(folder, bundle, plan.mounts),
     ...['--entrypoint', toolbox.init, image.pin],
     ...[...toolCommand('node'), join(AGENT_IN_CONTAINER, bundle.agent)],
@@ -110,6 +111,7 @@ function bindings(folder: RunFolder, bundle: Bundle, mounts: readonly Mount[]): 
     ...bind(bundle.toolbox, TOOLBOX_IN_CONTAINER, ':ro'),
     ...bind(bundle.freezer, AGENT_IN_CONTAINER, ':ro'),
     ...mount(folder.images, places.images),
+    ...mount(folder.common, places.common),
     ...bind(folder.control, places.control),
     ...mounts.flatMap(({ source, target }) => bind(source, target)),
   ];

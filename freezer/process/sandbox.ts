@@ -9,7 +9,7 @@ import { existsSync } from 'node:fs';
 import { readdir, readlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { places } from '../agent/protocol.ts';
+import { AGENT_ENVIRONMENT, places } from '../agent/protocol.ts';
 import { movingFolders, type RunFolder } from '../run/folder.ts';
 import { CRIU_KERNEL_FOLDER, TOOLBOX_IN_CONTAINER, toolbox } from '../toolbox.ts';
 import { requirePlaces, type Volume } from './volumes.ts';
@@ -40,9 +40,11 @@ export async function sandboxArguments(
     ...Object.entries(movingFolders).flatMap(([place, name]) => ['--bind', join(folder.files, name), place]),
     ...volumes.flatMap(({ place, directory }) => ['--bind', directory, place]),
     ...['--bind', folder.images, places.images, '--bind', folder.control, places.control],
+    ...['--bind', folder.common, places.common],
     ...['--ro-bind', toolboxDirectory, TOOLBOX_IN_CONTAINER, '--ro-bind', source, AGENT_IN_CONTAINER],
     ...['--ro-bind', process.execPath, NODE_IN_CONTAINER, '--ro-bind', packageFile(source), '/floe/package.json'],
     ...['--remount-ro', '/', '--chdir', '/', '--clearenv'],
+    ...Object.entries(AGENT_ENVIRONMENT).flatMap(([name, value]) => ['--setenv', name, value]),
     ...['--', toolbox.init, NODE_IN_CONTAINER, join(AGENT_IN_CONTAINER, 'agent', `main${extension}`)],
   ];
 }

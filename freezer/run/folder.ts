@@ -14,6 +14,8 @@ export interface RunFolder {
   readonly logs: string;
   /** CRIU's images; not in `root`, but where images are kept (imagesPlace.ts). */
   readonly images: string;
+  /** The same for all runs of this process, beside the images: see `places.common`. */
+  readonly common: string;
   readonly control: string;
   /** Not mounted: what the engine keeps from one freeze to the next. */
   readonly digests: string;
@@ -50,6 +52,7 @@ export async function makeRunFolder(
     logs: join(files, movingFolders['/floe/logs']),
     // With a name that no run has had: those of several state folders are in there.
     images: await mkdtemp(join(places.images.directory, `${name}-`)),
+    common: places.images.common,
     control: join(root, 'control'),
     digests: join(root, 'digests'),
     floe: join(root, 'floe'),

@@ -31,7 +31,7 @@ describe('images are kept', () => {
     expect((await stat(folder.images)).mode & 0o7777).toBe(0o700);
     expect(await readdir(folder.root)).not.toContain('images');
     await removeRunFolder(folder);
-    expect(await readdir(images.directory)).toEqual(['alive.sock']);
+    expect(await readdir(images.directory)).toEqual(['alive.sock', 'common']);
   });
 
   test('on a disk where that is asked for, which is said once', async () => {
@@ -76,7 +76,7 @@ test('what a dead process left is removed by the next one, and what a live one h
   const images = await openImagesPlace(memory, directory);
   expect((await readdir(memory)).map((name) => join(memory, name))).toEqual([images.directory]);
   expect(crash).toThrow();
-  expect(await readdir(images.directory)).toEqual(['alive.sock']);
+  expect(await readdir(images.directory)).toEqual(['alive.sock', 'common']);
 });
 
 describe('room', () => {

@@ -11,6 +11,7 @@ import { lstat, mkdir, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { KeyRing } from '../encryption/keyRing.ts';
 import { FreezerError } from '../errors.ts';
+import { makeClosedFolder } from './folder.ts';
 import { holdStateFolder, sweepStateFolders } from './stateFolder.ts';
 
 export const DEFAULT_IMAGES_DIRECTORY = '/dev/shm/floe';
@@ -23,6 +24,8 @@ const REMEDY = 'Name a folder on a tmpfs in `worker.imagesDir` (FLOE_IMAGES_DIR)
 export interface ImagesPlace {
   /** This process's own, for the folders of its runs. */
   readonly directory: string;
+  /** In it, for all of its runs. */
+  readonly common: string;
   /** False where images are written to a disk. */
   readonly isMemory: boolean;
 }
@@ -121,7 +124,9 @@ async function open(parent: string): Promise<ImagesPlace> {
   await refuseForeign(parent);
   const directory = join(parent, randomUUID());
   await holdStateFolder(directory);
+  const common = join(directory, 'common');
+  await makeClosedFolder(common);
   process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
   await sweepStateFolders(directory);
-  return { directory, isMemory: await isInMemory(directory) };
+  return { directory, common, isMemory: await isInMemory(directory) };
 }

@@ -65,7 +65,7 @@ const TRY_SYSTEM_CALLS = `$| = 1; while (1) {
   ${WAIT_TO_GO}
 }`;
 
-const OUR_FOLDERS = ['/floe/control', '/floe/images', '/floe/logs'];
+const OUR_FOLDERS = ['/floe/common', '/floe/control', '/floe/images', '/floe/logs'];
 
 const LOOK_AROUND = `$| = 1; while (1) {
   open my $log, ">>", "/dev/stdout" or die $!; print $log "reopened\\n"; close $log;
