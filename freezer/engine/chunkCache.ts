@@ -6,7 +6,7 @@ import { setTimeout } from 'node:timers/promises';
 import type { CheckpointReader } from '../checkpoint/reader.ts';
 import { FreezerError } from '../errors.ts';
 
-/** Content that is kept. */
+/** Memory that is kept. */
 const MOST_BYTES = 128 * 2 ** 20;
 /** Read ahead with one request: enough to make the store's latency small beside it. */
 const BATCH_CHUNKS = 16;
@@ -20,8 +20,12 @@ export type ChunkReader = Pick<CheckpointReader, 'readChunk' | 'readChunks' | 'i
 export class ChunkCache {
   readonly #reader: ChunkReader;
   readonly #onRead: (chunk: number, digests: Uint8Array) => void;
-  /** The one that was used last at the end. */
   readonly #contents = new Map<number, Uint8Array>();
+  /**
+   * The chunks in each piece of memory; the one that was used last at the end. A batch comes as one piece, and is kept and let go as
+   * one: a copy of each chunk would be as much garbage again, and collecting that costs more than all else that is done here.
+   */
+  readonly #pieces = new Map<ArrayBufferLike, number[]>();
   readonly #coming = new Map<number, PromiseWithResolvers<Uint8Array>>();
   #ahead: number[] = [];
   #batches = 0;
@@ -36,10 +40,7 @@ export class ChunkCache {
   /** What is there already. */
   peek(chunk: number): Uint8Array | undefined {
     const content = this.#contents.get(chunk);
-    if (content) {
-      this.#contents.delete(chunk);
-      this.#contents.set(chunk, content);
-    }
+    if (content) this.#use(content.buffer);
     return content;
   }
 
@@ -106,21 +107,29 @@ export class ChunkCache {
   #came(chunk: number, content: Uint8Array, digests: Uint8Array): void {
     const expected = this.#coming.get(chunk);
     this.#coming.delete(chunk);
-    // A copy: what is read comes as parts of something larger, and each part that is kept would keep all of that.
-    const own = new Uint8Array(content);
-    this.#keep(chunk, own);
-    expected?.resolve(own);
+    this.#keep(chunk, content);
+    expected?.resolve(content);
     this.#onRead(chunk, digests);
   }
 
   #keep(chunk: number, content: Uint8Array): void {
     this.#contents.set(chunk, content);
-    this.#bytes += content.length;
-    for (const [oldest, { length }] of this.#contents) {
+    this.#use(content.buffer).push(chunk);
+    for (const [oldest, chunks] of this.#pieces) {
       if (this.#bytes <= MOST_BYTES) return;
-      this.#contents.delete(oldest);
-      this.#bytes -= length;
+      for (const each of chunks) this.#contents.delete(each);
+      this.#pieces.delete(oldest);
+      this.#bytes -= oldest.byteLength;
     }
+  }
+
+  #use(piece: ArrayBufferLike): number[] {
+    const chunks = this.#pieces.get(piece);
+    if (!chunks) this.#bytes += piece.byteLength;
+    const known = chunks ?? [];
+    this.#pieces.delete(piece);
+    this.#pieces.set(piece, known);
+    return known;
   }
 
   /** Never rejects: the chunks' own promises do. */
