@@ -16,8 +16,8 @@ import { keepCommon, takeCommon } from './common.ts';
 import { places } from './protocol.ts';
 
 const TRUSTED_ONLY = ['--no-default-config', '--libdir', join(TOOLBOX_IN_CONTAINER, 'plugins')];
-/** CRIU would ask a shell whether there is iptables; in this folder there is none. */
 const KNOWLEDGE = join(CRIU_KERNEL_FOLDER, 'k.dat');
+/** CRIU would ask a shell whether there is iptables; in this folder there is none. */
 const ENVIRONMENT = { PATH: join(TOOLBOX_IN_CONTAINER, 'bin'), FLOE_CONTROL: places.control };
 
 interface CriuExtras {
