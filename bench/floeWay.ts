@@ -80,8 +80,9 @@ interface Thaw {
 }
 
 async function measureThaw({ ground, signal }: FloeWay, runtime: Runtime, thaw: Thaw): Promise<Measures> {
-  await keepSpareEngine({ storeUrl: ground.place.storeUrl }); // as above
+  // Before anything else: nobody's engine keeps this process from ending while it is waited for.
   using watch = new EngineWatch();
+  await keepSpareEngine({ storeUrl: ground.place.storeUrl }); // as above
   const { checkpointId, epoch, mode } = thaw;
   const options: ThawOptions & Thaw = {
     ...runOptions(epoch, signal),

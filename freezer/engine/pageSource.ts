@@ -38,9 +38,11 @@ export class PageSource {
     for (const { chunks } of memory) for (const chunk of chunks) this.#place(chunk);
   }
 
-  /** Where the background begins, before anybody asks. */
+  /** Where the background begins, before anybody asks: it wants all of it, so that nothing is gained by going slowly at first. */
   start(): void {
-    this.#readAhead(0);
+    const readTo = Math.min(MOST_AHEAD_CHUNKS, this.#order.length);
+    this.#cache.readAhead(this.#order.slice(0, readTo));
+    this.#streams = [{ at: 0, readTo, ahead: MOST_AHEAD_CHUNKS }];
   }
 
   /**
