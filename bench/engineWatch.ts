@@ -20,7 +20,9 @@ export class EngineWatch implements Disposable {
     this.#timer = setInterval(() => void this.#look(), LOOK_EVERY_MS);
   }
 
+  /** Throws where it has not seen an engine: that would pass for one without memory. */
   get cost(): EngineCost {
+    if (this.#rssBytes === 0) throw new Error('No engine process was seen.');
     return { rssBytes: this.#rssBytes, loopDelayP99Ms: this.#delays.percentile(99) / 1e6 };
   }
 
@@ -44,8 +46,8 @@ async function childrenOfOurs(): Promise<string[]> {
 /** The kernel's own record of the peak (VmHWM in proc_pid_status(5)); 0 for a process that is no engine. */
 async function engineRssBytes(pid: string): Promise<number> {
   const [command, status] = await Promise.all([read(`/proc/${pid}/cmdline`), read(`/proc/${pid}/status`)]);
-  const [program = '', script = ''] = command.split('\0');
-  if (program !== process.execPath || !script.includes('/freezer/')) return 0;
+  const [program = '', ...words] = command.split('\0');
+  if (program !== process.execPath || !words.some((word) => word.includes('/freezer/engine/'))) return 0;
   return Number(/^VmHWM:\s*(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024;
 }
 
