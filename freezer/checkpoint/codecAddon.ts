@@ -12,7 +12,7 @@ import type {
   UnpackRequest,
 } from './codec.ts';
 import { type ContentPart, sizeOf } from './content.ts';
-import { COMPRESSION_LEVEL, PAGE_BYTES } from './sizes.ts';
+import { COMPRESSION_LEVEL, digestBytesOf } from './sizes.ts';
 
 /** As native/codec.c describes it. */
 type Call = (
@@ -31,7 +31,6 @@ interface Addon {
   readonly unpack: Call;
 }
 
-const DIGEST_BYTES = 8;
 const ID_BYTES = 32;
 const HEAD = { storedSizeAt: 4, idAt: 8, bytes: 8 + ID_BYTES };
 /** What is stored is longer than its content by no more than this and 1/256: zstd's bound, and a seal. */
@@ -100,10 +99,6 @@ export class CodecAddon implements Coding {
 
 function both(keys: ChunkKeys | null): [Uint8Array | null, Uint8Array | null] {
   return [keys?.identity ?? null, keys?.encryption ?? null];
-}
-
-function digestBytesOf(contentBytes: number): number {
-  return Math.floor(contentBytes / PAGE_BYTES) * DIGEST_BYTES;
 }
 
 function mostBytes(questions: readonly Question[]): number {

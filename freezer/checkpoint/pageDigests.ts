@@ -24,9 +24,10 @@ import {
 import { join } from 'node:path';
 import { isNoSpace } from '../noSpace.ts';
 import { digestPages } from './digestPages.ts';
-import { PAGE_BYTES } from './format.ts';
+import { DIGEST_BYTES, PAGE_BYTES } from './sizes.ts';
 
-export const DIGEST_BYTES = 8;
+export { DIGEST_BYTES };
+
 const HEADER_BYTES = 8;
 /** Of a file at a time: digests are wanted and found window by window, mostly in their order. */
 const BLOCK_BYTES = 64 * 1024;
@@ -148,4 +149,4 @@ export function zeroDigests(pages: number, seed: bigint): Buffer {
   return Buffer.alloc(pages * DIGEST_BYTES, digestPages(ZERO_PAGE, seed));
 }
 
-export const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);
+const ZERO_PAGE = Buffer.alloc(PAGE_BYTES);

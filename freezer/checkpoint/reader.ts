@@ -6,9 +6,9 @@ import pLimit from 'p-limit';
 import { cancelled, FreezerError } from '../errors.ts';
 import { readFailed } from './catalogue.ts';
 import type { Codec, StoredChunk, Unpacked } from './codec.ts';
-import { type Chunk, type Index, type Manifest, PAGE_BYTES } from './format.ts';
+import type { Chunk, Index, Manifest } from './format.ts';
 import { type CheckpointSource, corrupt, type OpenedCheckpoint, openCheckpoint } from './openCheckpoint.ts';
-import { DIGEST_BYTES } from './pageDigests.ts';
+import { digestBytesOf } from './sizes.ts';
 import type { Write } from './writePlan.ts';
 
 const PACKS_IN_FLIGHT = 3;
@@ -127,8 +127,7 @@ export class CheckpointReader {
     for (const [index, number] of batch.entries()) {
       const { contentBytes, writes } = stored[index] as StoredChunk;
       const contentEnd = contentAt + (writes ? 0 : contentBytes);
-      const digestEnd =
-        digestAt + (this.#digestSeed === null ? 0 : Math.floor(contentBytes / PAGE_BYTES) * DIGEST_BYTES);
+      const digestEnd = digestAt + (this.#digestSeed === null ? 0 : digestBytesOf(contentBytes));
       onChunk(number, contents.subarray(contentAt, contentEnd), digests.subarray(digestAt, digestEnd));
       [contentAt, digestAt] = [contentEnd, digestEnd];
     }
