@@ -55,9 +55,10 @@ async function measureFreeze(
   name: string,
   run: Run,
   filler: Filler,
-  { place }: Ground,
+  { place, settle }: Ground,
   signal: AbortSignal,
 ): Promise<{ measures: Measures; checkpointId: string }> {
+  await settle();
   await keepSpareEngine({ storeUrl: place.storeUrl }); // a worker has had it ready for long
   using watch = new EngineWatch();
   const [startedAt, started] = [Date.now(), performance.now()];
@@ -82,6 +83,7 @@ interface Thaw {
 async function measureThaw({ ground, signal }: FloeWay, runtime: Runtime, thaw: Thaw): Promise<Measures> {
   // Before anything else: nobody's engine keeps this process from ending while it is waited for.
   using watch = new EngineWatch();
+  await ground.settle();
   await keepSpareEngine({ storeUrl: ground.place.storeUrl }); // as above
   const { checkpointId, epoch, mode } = thaw;
   const options: ThawOptions & Thaw = {

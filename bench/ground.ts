@@ -7,6 +7,7 @@ import type { CheckpointPlace } from '../freezer/index.ts';
 import { isOwnerAlive, ownerName } from '../freezer/run/owner.ts';
 import { startCeph } from '../store/testing/ceph.ts';
 import { openAwsStore, openFolderStore, type SimpleStore } from './simpleStore.ts';
+import type { SteadyMemory } from './steadyMemory.ts';
 
 export type StoreKind = 's3' | 'file';
 
@@ -22,11 +23,14 @@ export interface Ground {
   readonly disk: string;
   /** In memory. */
   readonly tmpfs: string;
+  /** To be awaited before each measurement, so that it does not pay for what went before: in writes to the disk, and in memory. */
+  readonly settle: () => Promise<void>;
 }
 
-/** Does some work on new ground, of which nothing is left afterwards. */
+/** Does some work on new ground, of which nothing is left afterwards. `memory` null: it need not be steady. */
 export async function onGround<T>(
   kind: StoreKind,
+  memory: SteadyMemory | null,
   signal: AbortSignal,
   work: (ground: Ground) => Promise<T>,
 ): Promise<T> {
@@ -34,9 +38,11 @@ export async function onGround<T>(
   const disk = await scratch(tmpdir(), stack);
   const tmpfs = await scratch(TMPFS, stack);
   const stores = kind === 's3' ? await startServer(stack, signal) : await makeFolders(disk, signal);
-  // What was written before shall not be on its way to the disk meanwhile.
-  await execa('sync');
-  return await work({ ...stores, disk, tmpfs });
+  const settle = async () => {
+    await execa('sync');
+    await memory?.fill(signal);
+  };
+  return await work({ ...stores, disk, tmpfs, settle });
 }
 
 /** Removes what a benchmark left behind that was killed. */
@@ -78,7 +84,8 @@ function placeIn(storeUrl: string): CheckpointPlace {
   return { storeUrl, prefix: 'jobs/bench/' };
 }
 
-async function scratch(parent: string, stack: AsyncDisposableStack): Promise<string> {
+/** A folder under `parent`; the next benchmark removes it if this one is killed. */
+export async function scratch(parent: string, stack: AsyncDisposableStack): Promise<string> {
   const directory = await mkdtemp(join(parent, `${SCRATCH}${await ownerName()}-`));
   stack.defer(() => rm(directory, { recursive: true, force: true }));
   return directory;

@@ -10,27 +10,34 @@ import { join } from 'node:path';
 import { openProcessRuntime } from '../freezer/index.ts';
 import { defaultToolbox } from '../test/support/toolbox.ts';
 import { type FloeWay, measureFloe } from './floeWay.ts';
-import { onGround, type StoreKind, shrinkServer, sweepGround } from './ground.ts';
+import { onGround, type StoreKind, scratch, shrinkServer, sweepGround } from './ground.ts';
 import { describeMachine, requirePrograms, requireRoom } from './machine.ts';
 import type { Load, Measures } from './measures.ts';
 import { type Options, readOptions, USAGE } from './options.ts';
 import { markdown, writeReport } from './report.ts';
 import { type Case, type Machine, type Results, readResults, withCase, writeResults } from './results.ts';
 import { measureSimpleWays } from './simpleWays.ts';
+import { SteadyMemory } from './steadyMemory.ts';
 
 const GIB = 2 ** 30;
+/** For a program that is smaller it does not matter where its memory comes from, and steadying it would take longer than all else. */
+const STEADY_FROM_BYTES = GIB / 4;
 
 async function bench(options: Options, signal: AbortSignal): Promise<Results> {
   const toolboxDirectory = defaultToolbox();
   await sweepGround();
   await requirePrograms(options.stores.includes('s3'));
   const machine = await describeMachine(await checkedCriuVersion(toolboxDirectory));
+  await using stack = new AsyncDisposableStack();
+  const memory = stack.use(await SteadyMemory.open(await scratch(tmpdir(), stack)));
   let measured: Case[] = [];
   for (const sizeBytes of options.sizesBytes.toSorted((a, b) => a - b)) {
     await requireRoom(sizeBytes);
+    const steady = sizeBytes >= STEADY_FROM_BYTES;
     for (const store of options.stores) {
       for (const content of options.contents) {
-        const finished = await measureCase({ ...options, toolboxDirectory, store, signal }, { sizeBytes, content });
+        const setting = { ...options, toolboxDirectory, store, memory: steady ? memory : null, signal };
+        const finished = await measureCase(setting, { sizeBytes, content });
         measured = withCase(measured, finished);
         if (options.out !== null) await keep(options.out, machine, finished);
       }
@@ -46,7 +53,11 @@ async function checkedCriuVersion(toolboxDirectory: string): Promise<string> {
   return (await openProcessRuntime({ stateDirectory, toolboxDirectory }).check()).criuVersion;
 }
 
-type Setting = Options & Pick<FloeWay, 'toolboxDirectory' | 'signal'> & { readonly store: StoreKind };
+type Setting = Options &
+  Pick<FloeWay, 'toolboxDirectory' | 'signal'> & {
+    readonly store: StoreKind;
+    readonly memory: SteadyMemory | null;
+  };
 
 async function measureCase(setting: Setting, load: Load): Promise<Case> {
   const samples: Measures[] = [];
@@ -60,14 +71,14 @@ async function measureCase(setting: Setting, load: Load): Promise<Case> {
 }
 
 async function measurePair(
-  { store, parts, toolboxDirectory, signal }: Setting,
+  { store, memory, parts, toolboxDirectory, signal }: Setting,
   load: Load,
   pair: number,
 ): Promise<Measures> {
   const way = { toolboxDirectory, load, pair, parts, signal };
   const countWindows = pair === 1;
-  const floe = await onGround(store, signal, (ground) => measureFloe({ ...way, ground }));
-  const simple = await onGround(store, signal, (ground) => measureSimpleWays({ ...way, ground, countWindows }));
+  const floe = await onGround(store, memory, signal, (ground) => measureFloe({ ...way, ground }));
+  const simple = await onGround(store, memory, signal, (ground) => measureSimpleWays({ ...way, ground, countWindows }));
   return { ...floe, ...simple };
 }
 

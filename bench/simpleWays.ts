@@ -34,6 +34,7 @@ async function measureDumps(way: FloeWay & { countWindows: boolean }, workspace:
   await container.start(fillerCommand(load.sizeBytes, load.content));
   await using filler = await Filler.find(workspace, AbortSignal.any([way.signal, container.ended]));
   const onDisk = join(ground.disk, 'dump');
+  await ground.settle();
   const disk = await timed(async () => {
     await container.dump(onDisk);
     await ground.simple.storeFolder(onDisk);
@@ -41,6 +42,7 @@ async function measureDumps(way: FloeWay & { countWindows: boolean }, workspace:
   await rm(onDisk, { recursive: true });
 
   const inMemory = join(ground.tmpfs, 'dump');
+  await ground.settle();
   const startedAt = Date.now();
   const dump = await timed(() => container.dump(inMemory));
   const standstillMs = await filler.longestPauseSince(startedAt);
@@ -81,6 +83,7 @@ async function measureWayBack({ ground, toolboxDirectory, signal }: FloeWay, wor
   await using container = await BareContainer.open({ toolboxDirectory, workspace, shared: [ground.tmpfs] });
   const images = join(ground.tmpfs, 'images');
   await mkdir(images);
+  await ground.settle();
   const startedAt = Date.now();
   await ground.simple.fetchStream([
     ['zstd', '--decompress', '--quiet', '--stdout'],
