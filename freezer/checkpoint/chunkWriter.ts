@@ -153,6 +153,7 @@ export class ChunkWriter {
   /** Resolves when everything has been examined, and so every `onFinding` been called. */
   async allExamined(): Promise<void> {
     while (this.#isExamining && this.#failure === undefined) {
+      if (this.#packs.isFull && !this.#toCompress.isEmpty) this.letGo();
       this.#startExamining({ all: true });
       await this.#changed();
     }

@@ -147,3 +147,19 @@ test('no more is stored early than packs have room in memory, and nothing waits 
   const parts = early.partsOf([{ file, offset: 7 * PAGE_BYTES, length: 30 * 2 ** 20 }]) ?? [];
   expect((await read(parts)).equals(content.subarray(7 * PAGE_BYTES, 7 * PAGE_BYTES + 30 * 2 ** 20))).toBe(true);
 });
+
+test('whoever waits for something to be compressed while packs are full and held back gets it', async () => {
+  await using early = storing();
+  writer.holdBack();
+  await writeFile(join(directory, 'pages-1.img'), randomBytes(200 * 2 ** 20));
+  await vi.waitFor(() => expect(writer.arePacksFull).toBe(true), { timeout: 20_000 });
+  await early.stop();
+  const content = [randomBytes(PAGE_BYTES)];
+  let chunk = -1;
+  writer.examine(content, { stored: true }, (finding) => {
+    chunk = writer.store(content, finding);
+  });
+  await writer.allExamined();
+  const [page] = content;
+  expect(page && (await read([{ chunk, offset: 0, sizeBytes: PAGE_BYTES }])).equals(page)).toBe(true);
+});

@@ -179,9 +179,10 @@ export class Save implements AsyncDisposable {
       this.#fileBytes += bytes;
       this.#report({ step: 'saving files', doneBytes: this.#fileBytes, totalBytes: null });
     };
+    // Before anything else is given to the writer.
+    await this.#early?.stop();
     this.#images = await this.#readImages(imagesDirectory);
     if (this.#memoryBytes === 0) {
-      await this.#early?.stop();
       this.#pageImages = this.#opened.use(
         await PageImages.open(imagesDirectory, (name) => this.#early?.handleOf(name)),
       );
