@@ -9,6 +9,8 @@ import { type FileHandle, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 const STEP_BYTES = 16 * 2 ** 20;
+/** More than the kernel keeps free itself, or the filling would have no end. */
+const LEFT_FREE_BYTES = 512 * 2 ** 20;
 
 export class SteadyMemory implements AsyncDisposable {
   readonly #path: string;
@@ -29,8 +31,15 @@ export class SteadyMemory implements AsyncDisposable {
 
   /** Takes 0.3 to 3.5 s for each GiB that is free. Throws what `signal` was aborted with. */
   async fill(signal: AbortSignal): Promise<void> {
-    // A page is read once and never again, so that the kernel gives up the oldest first.
-    const end = this.#readBytes + (await freeBytes());
+    // Meanwhile the kernel may let go of what it takes for cold.
+    for (let free = await freeBytes(); free > LEFT_FREE_BYTES; free = await freeBytes()) {
+      await this.#read(free, signal);
+    }
+  }
+
+  /** A page is read once and never again, so that the kernel gives up the oldest first. */
+  async #read(bytes: number, signal: AbortSignal): Promise<void> {
+    const end = this.#readBytes + bytes;
     await this.#holes.truncate(end);
     for (; this.#readBytes < end; this.#readBytes += STEP_BYTES) {
       signal.throwIfAborted();

@@ -8,9 +8,11 @@ import { FreezerError } from '../errors.ts';
 
 /** Memory that is kept. */
 const MOST_BYTES = 128 * 2 ** 20;
-/** Read ahead with one request: enough to make the store's latency small beside it. */
-const BATCH_CHUNKS = 16;
-const BATCHES_IN_FLIGHT = 8;
+/** Read ahead with one request: enough to make what a request costs, the store and here, small beside it. */
+const BATCH_CHUNKS = 32;
+/** Of a pack, for one request: what lies between the chunks is read in vain. */
+const BATCH_SPAN_BYTES = 8 * 2 ** 20;
+const BATCHES_IN_FLIGHT = 4;
 const FIRST_RETRY_MS = 200;
 const LONGEST_RETRY_MS = 5000;
 
@@ -60,8 +62,7 @@ export class ChunkCache {
 
   /** Reads these in the background, before all that was asked for so earlier. */
   readAhead(chunks: readonly number[]): void {
-    const isNew = (chunk: number) => !this.#contents.has(chunk) && !this.#coming.has(chunk);
-    this.#ahead = [...chunks.filter(isNew), ...this.#ahead];
+    this.#ahead = [...chunks.filter((chunk) => this.#isNew(chunk)), ...this.#ahead];
     this.#startBatches();
   }
 
@@ -80,22 +81,25 @@ export class ChunkCache {
     }
   }
 
-  /** Chunks of one pack. */
+  /** Chunks that lie near the first that is wanted, in its pack: their order among the addresses may go back and forth between packs. */
   #nextBatch(): number[] {
-    const batch = new Set<number>();
-    const packOf = (chunk: number) => this.#reader.index.chunks[chunk]?.[1];
-    let pack: number | undefined;
-    let taken = 0;
-    for (const chunk of this.#ahead) {
-      const isWanted = !this.#contents.has(chunk) && !this.#coming.has(chunk);
-      if (isWanted && batch.size > 0 && (batch.size === BATCH_CHUNKS || packOf(chunk) !== pack)) break;
-      taken += 1;
-      if (!isWanted) continue;
-      pack = packOf(chunk);
-      batch.add(chunk);
-    }
-    this.#ahead.splice(0, taken);
-    return [...batch];
+    const wanted = new Set(this.#ahead.filter((chunk) => this.#isNew(chunk)));
+    const [first = -1] = wanted;
+    const near = [...wanted].filter((chunk) => this.#areNear(first, chunk)).slice(0, BATCH_CHUNKS);
+    for (const chunk of near) wanted.delete(chunk);
+    this.#ahead = [...wanted];
+    return near;
+  }
+
+  #isNew(chunk: number): boolean {
+    return !this.#contents.has(chunk) && !this.#coming.has(chunk);
+  }
+
+  #areNear(one: number, other: number): boolean {
+    const { chunks } = this.#reader.index;
+    const [, pack, offset = 0] = chunks[one] ?? [];
+    const [, otherPack, otherOffset = 0] = chunks[other] ?? [];
+    return pack === otherPack && Math.abs(offset - otherOffset) <= BATCH_SPAN_BYTES;
   }
 
   #expect(chunk: number): Promise<Uint8Array> {
