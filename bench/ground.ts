@@ -40,7 +40,7 @@ export async function onGround<T>(
   const stores = kind === 's3' ? await startServer(stack, signal) : await makeFolders(disk, signal);
   const settle = async () => {
     await execa('sync');
-    await memory?.fill(signal);
+    await memory?.steady(signal);
   };
   return await work({ ...stores, disk, tmpfs, settle });
 }

@@ -20,11 +20,8 @@ import { measureSimpleWays } from './simpleWays.ts';
 import { SteadyMemory } from './steadyMemory.ts';
 
 const GIB = 2 ** 30;
-/**
- * What smaller programs ask for is so little that a machine has not handed it back. And a machine whose memory is full forgets what it has
- * read of programs: that costs little, but more than steady memory gains there.
- */
-const STEADY_FROM_BYTES = 2 * GIB;
+/** Steadying memory takes longer than all that is done to a program that is smaller. */
+const STEADY_FROM_BYTES = GIB / 4;
 
 async function bench(options: Options, signal: AbortSignal): Promise<Results> {
   const toolboxDirectory = defaultToolbox();

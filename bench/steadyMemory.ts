@@ -2,8 +2,8 @@
  * Memory that costs the same each time it is asked for. A virtual machine hands free memory back to its host within seconds (free
  * page reporting), and to get a page again costs a visit to the host: 3.5 s a GiB where these figures were taken, instead of 0.4.
  * Who comes first in a pair would pay for all. The kernel's page cache is not handed back, and gives its pages up to whoever asks.
- * So, before each measurement, what is free is filled with the cache of a file that has holes only, as the memory of a machine
- * is that has worked for a while.
+ * So what is free is kept filled with the cache of a file that has holes only, as the memory of a machine is that has worked for a
+ * while, and before each measurement some of it is let go: so much that little else, programs for instance, has to make room.
  */
 import { type FileHandle, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -11,6 +11,8 @@ import { join } from 'node:path';
 const STEP_BYTES = 16 * 2 ** 20;
 /** More than the kernel keeps free itself, or the filling would have no end. */
 const LEFT_FREE_BYTES = 512 * 2 ** 20;
+/** The more is free, the more is handed back while something is measured. */
+const LET_GO_BYTES = 2 * 2 ** 30;
 
 export class SteadyMemory implements AsyncDisposable {
   readonly #path: string;
@@ -29,12 +31,15 @@ export class SteadyMemory implements AsyncDisposable {
     return new SteadyMemory(path, await open(path, 'w+'));
   }
 
-  /** Takes 0.3 to 3.5 s for each GiB that is free. Throws what `signal` was aborted with. */
-  async fill(signal: AbortSignal): Promise<void> {
+  /** To be called just before a measurement. Takes 0.3 to 3.5 s for each GiB that is free. Throws what `signal` was aborted with. */
+  async steady(signal: AbortSignal): Promise<void> {
     // Meanwhile the kernel may let go of what it takes for cold.
     for (let free = await freeBytes(); free > LEFT_FREE_BYTES; free = await freeBytes()) {
       await this.#read(free, signal);
     }
+    // The end of the file has been read last, and so its pages are surely the machine's.
+    this.#readBytes = Math.max(0, this.#readBytes - LET_GO_BYTES);
+    await this.#holes.truncate(this.#readBytes);
   }
 
   /** A page is read once and never again, so that the kernel gives up the oldest first. */
