@@ -48,11 +48,15 @@ export async function requirePrograms(needsAws: boolean): Promise<void> {
  * dump and what two ways have stored of it.
  */
 export async function requireRoom(sizeBytes: number): Promise<void> {
-  const available =
-    Number(/^MemAvailable:\s*(\d+) kB$/m.exec(await readFile('/proc/meminfo', 'utf8'))?.[1] ?? 0) * 1024;
-  requireBytes('memory', available, 2 * sizeBytes + SPARE_BYTES, sizeBytes);
+  requireBytes('memory', await memoryBytes('MemAvailable'), 2 * sizeBytes + SPARE_BYTES, sizeBytes);
   requireBytes('/dev/shm', await freeBytes('/dev/shm'), 1.1 * sizeBytes, sizeBytes);
   requireBytes(tmpdir(), await freeBytes(tmpdir()), 4 * sizeBytes + SERVER_BYTES + SPARE_BYTES, sizeBytes);
+}
+
+/** By the kernel's account (proc_meminfo(5)); 0 where it does not say. */
+export async function memoryBytes(field: 'MemAvailable' | 'MemFree'): Promise<number> {
+  const line = new RegExp(`^${field}:\\s*(\\d+) kB$`, 'm').exec(await readFile('/proc/meminfo', 'utf8'));
+  return Number(line?.[1] ?? 0) * 1024;
 }
 
 function requireBytes(what: string, has: number, needs: number, sizeBytes: number): void {

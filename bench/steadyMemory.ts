@@ -5,8 +5,9 @@
  * So what is free is kept filled with the cache of a file that has holes only, as the memory of a machine is that has worked for a
  * while, and before each measurement some of it is let go: so much that little else, programs for instance, has to make room.
  */
-import { type FileHandle, open, readFile, rm } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { memoryBytes } from './machine.ts';
 
 const STEP_BYTES = 16 * 2 ** 20;
 /** More than the kernel keeps free itself, or the filling would have no end. */
@@ -15,26 +16,23 @@ const LEFT_FREE_BYTES = 512 * 2 ** 20;
 const LET_GO_BYTES = 2 * 2 ** 30;
 
 export class SteadyMemory implements AsyncDisposable {
-  readonly #path: string;
   readonly #holes: FileHandle;
   readonly #buffer = Buffer.alloc(STEP_BYTES);
   #readBytes = 0;
 
-  private constructor(path: string, holes: FileHandle) {
-    this.#path = path;
+  private constructor(holes: FileHandle) {
     this.#holes = holes;
   }
 
-  /** `directory` is on a file system that caches. */
+  /** `directory` is the caller's to remove, and on a file system that caches. */
   static async open(directory: string): Promise<SteadyMemory> {
-    const path = join(directory, 'holes');
-    return new SteadyMemory(path, await open(path, 'w+'));
+    return new SteadyMemory(await open(join(directory, 'holes'), 'w+'));
   }
 
   /** To be called just before a measurement. Takes 0.3 to 3.5 s for each GiB that is free. Throws what `signal` was aborted with. */
   async steady(signal: AbortSignal): Promise<void> {
     // Meanwhile the kernel may let go of what it takes for cold.
-    for (let free = await freeBytes(); free > LEFT_FREE_BYTES; free = await freeBytes()) {
+    for (let free = await memoryBytes('MemFree'); free > LEFT_FREE_BYTES; free = await memoryBytes('MemFree')) {
       await this.#read(free, signal);
     }
     // The end of the file has been read last, and so its pages are surely the machine's.
@@ -54,10 +52,5 @@ export class SteadyMemory implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#holes.close();
-    await rm(this.#path);
   }
-}
-
-async function freeBytes(): Promise<number> {
-  return Number(/^MemFree:\s*(\d+) kB$/m.exec(await readFile('/proc/meminfo', 'utf8'))?.[1] ?? 0) * 1024;
 }
