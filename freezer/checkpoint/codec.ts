@@ -64,9 +64,13 @@ export interface UnpackRequest {
   readonly keys: ChunkKeys | null;
   /** Null where nobody wants digests. */
   readonly digestSeed: bigint | null;
+  /** Gives memory of just this size for what is handed back; absent for new memory. */
+  readonly memoryFor?: MemoryFor | undefined;
 }
 
-/** Contents to hand back and the digests of all pages, one after the other; or `damaged`, the first chunk that did not verify. */
+export type MemoryFor = (sizeBytes: number) => Uint8Array;
+
+/** Contents to hand back and the digests of all pages, one after the other, in one piece of memory; or `damaged`, the first chunk that did not verify. */
 export interface Unpacked {
   readonly contents: Uint8Array;
   readonly digests: Uint8Array;

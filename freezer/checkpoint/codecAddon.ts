@@ -66,10 +66,10 @@ export class CodecAddon implements Coding {
     };
   }
 
-  async unpack({ bytes, chunks, keys, digestSeed }: UnpackRequest): Promise<Unpacked> {
+  async unpack({ bytes, chunks, keys, digestSeed, memoryFor = newMemory }: UnpackRequest): Promise<Unpacked> {
     const digestBytes =
       digestSeed === null ? 0 : chunks.reduce((sum, chunk) => sum + digestBytesOf(chunk.contentBytes), 0);
-    const output = Buffer.allocUnsafeSlow(
+    const output = memoryFor(
       chunks.reduce((sum, { writes, contentBytes }) => sum + (writes ? 0 : contentBytes), digestBytes),
     );
     const ids = Buffer.from(chunks.map(({ id }) => id).join(''), 'hex');
@@ -95,6 +95,10 @@ export class CodecAddon implements Coding {
     if (sizeBytes > OUTPUT_BYTES) return Buffer.allocUnsafeSlow(sizeBytes);
     return this.#outputs.pop() ?? Buffer.allocUnsafeSlow(OUTPUT_BYTES);
   }
+}
+
+function newMemory(sizeBytes: number): Uint8Array {
+  return Buffer.allocUnsafeSlow(sizeBytes);
 }
 
 function both(keys: ChunkKeys | null): [Uint8Array | null, Uint8Array | null] {

@@ -27,7 +27,7 @@ export const plainCodec: Coding = {
     return { findings, [Symbol.dispose]: () => undefined };
   },
 
-  async unpack({ bytes, chunks, keys, digestSeed }: UnpackRequest): Promise<Unpacked> {
+  async unpack({ bytes, chunks, keys, digestSeed, memoryFor }: UnpackRequest): Promise<Unpacked> {
     const [contents, digests]: [Uint8Array[], Uint8Array[]] = [[], []];
     for (const [number, chunk] of chunks.entries()) {
       const content = contentOf(chunk, bytes.subarray(chunk.offset, chunk.offset + chunk.storedBytes), keys);
@@ -36,7 +36,11 @@ export const plainCodec: Coding = {
       if (chunk.writes) execute(chunk.writes, content);
       else contents.push(content);
     }
-    return { contents: Buffer.concat(contents), digests: Buffer.concat(digests), damaged: null };
+    const handedBack = Buffer.concat([...digests, ...contents]);
+    const output = memoryFor?.(handedBack.length) ?? handedBack;
+    output.set(handedBack);
+    const digestBytes = digests.reduce((sum, { length }) => sum + length, 0);
+    return { contents: output.subarray(digestBytes), digests: output.subarray(0, digestBytes), damaged: null };
   },
 };
 

@@ -5,15 +5,17 @@
 import pLimit from 'p-limit';
 import { cancelled, FreezerError } from '../errors.ts';
 import { readFailed } from './catalogue.ts';
-import type { Codec, StoredChunk, Unpacked } from './codec.ts';
+import type { Codec, MemoryFor, StoredChunk, Unpacked } from './codec.ts';
 import type { Chunk, Index, Manifest } from './format.ts';
 import { type CheckpointSource, corrupt, type OpenedCheckpoint, openCheckpoint } from './openCheckpoint.ts';
-import { digestBytesOf } from './sizes.ts';
+import { CHUNK_BYTES, digestBytesOf } from './sizes.ts';
 import type { Write } from './writePlan.ts';
 
 const PACKS_IN_FLIGHT = 3;
 /** Chunks in one call of the codec. */
 const BATCH_CHUNKS = 16;
+/** What such a call hands back, at most: contents and the digests of their pages. */
+export const MOST_UNPACKED_BYTES = BATCH_CHUNKS * (CHUNK_BYTES + digestBytesOf(CHUNK_BYTES));
 
 /** `content` is empty where the codec wrote it; `digests` are those of its pages, empty where the reader has no seed. */
 export type OnChunk = (number: number, content: Uint8Array, digests: Uint8Array) => void;
@@ -22,6 +24,8 @@ export interface ReadChunksOptions {
   readonly signal?: AbortSignal | undefined;
   /** Where the codec writes a chunk's content itself; null to have it handed to `onChunk`. */
   readonly planFor?: (number: number) => readonly Write[] | null;
+  /** Gives the memory for some chunks and their digests, at most `MOST_UNPACKED_BYTES`; new memory unless told. */
+  readonly memoryFor?: MemoryFor;
 }
 
 export class CheckpointReader {
@@ -98,7 +102,7 @@ export class CheckpointReader {
     pack: number,
     wanted: readonly number[],
     onChunk: OnChunk,
-    { signal, planFor }: ReadChunksOptions,
+    { signal, planFor, memoryFor }: ReadChunksOptions,
   ): Promise<void> {
     if (signal?.aborted) throw new FreezerError('cancelled', 'Reading the checkpoint was cancelled.', 'Nothing to do.');
     const chunks = wanted.map((number) => this.#chunk(number));
@@ -111,7 +115,7 @@ export class CheckpointReader {
         const writes = planFor?.(number);
         return { ...described(this.#chunk(number), start), ...(writes ? { writes } : {}) };
       });
-      const { contents, digests } = await this.#unpack(bytes, stored);
+      const { contents, digests } = await this.#unpack(bytes, stored, memoryFor);
       this.#handOut(batch, stored, contents, digests, onChunk);
     }
   }
@@ -133,9 +137,9 @@ export class CheckpointReader {
     }
   }
 
-  async #unpack(bytes: Uint8Array, chunks: readonly StoredChunk[]): Promise<Unpacked> {
+  async #unpack(bytes: Uint8Array, chunks: readonly StoredChunk[], memoryFor?: MemoryFor): Promise<Unpacked> {
     const [keys, digestSeed] = [this.#opened.keys, this.#digestSeed];
-    const unpacked = await this.#codec.unpack({ bytes, chunks, keys, digestSeed });
+    const unpacked = await this.#codec.unpack({ bytes, chunks, keys, digestSeed, memoryFor });
     if (unpacked.damaged === null) return unpacked;
     const { id } = chunks[unpacked.damaged] ?? { id: '' };
     throw corrupt(this.manifest.id, `chunk ${id.slice(0, 12)} does not have its content`);

@@ -3,11 +3,12 @@
  * process lives: whoever waits here is a program that waits for its memory, and the one who could give it up is the worker.
  */
 import { setTimeout } from 'node:timers/promises';
-import type { CheckpointReader } from '../checkpoint/reader.ts';
+import { type CheckpointReader, MOST_UNPACKED_BYTES, type OnChunk } from '../checkpoint/reader.ts';
 import { FreezerError } from '../errors.ts';
+import { Spaces } from './spaces.ts';
 
 /** Memory that is kept. */
-const MOST_BYTES = 128 * 2 ** 20;
+const MOST_BYTES = 96 * 2 ** 20;
 /** Read ahead with one request: enough to make what a request costs, the store and here, small beside it. */
 const BATCH_CHUNKS = 32;
 /** Of a pack, for one request: what lies between the chunks is read in vain. */
@@ -15,6 +16,17 @@ const BATCH_SPAN_BYTES = 8 * 2 ** 20;
 const BATCHES_IN_FLIGHT = 4;
 const FIRST_RETRY_MS = 200;
 const LONGEST_RETRY_MS = 5000;
+
+/** A chunk's content, which stays as it is until this is disposed of. */
+export interface HeldChunk extends Disposable {
+  readonly content: Uint8Array;
+}
+
+/** What is kept and let go as one. */
+interface Piece {
+  readonly chunks: number[];
+  readonly hold: Disposable;
+}
 
 /** What is needed of a reader. */
 export type ChunkReader = Pick<CheckpointReader, 'readChunk' | 'readChunks' | 'index'>;
@@ -24,11 +36,12 @@ export class ChunkCache {
   readonly #onRead: (chunk: number, digests: Uint8Array) => void;
   readonly #contents = new Map<number, Uint8Array>();
   /**
-   * The chunks in each piece of memory; the one that was used last at the end. A batch comes as one piece, and is kept and let go as
-   * one: a copy of each chunk would be as much garbage again, and collecting that costs more than all else that is done here.
+   * By their memory; the one that was used last at the end. A batch comes as one piece: a copy of each chunk would be as much work
+   * as all else that is done here.
    */
-  readonly #pieces = new Map<ArrayBufferLike, number[]>();
-  readonly #coming = new Map<number, PromiseWithResolvers<Uint8Array>>();
+  readonly #pieces = new Map<ArrayBufferLike, Piece>();
+  readonly #spaces = new Spaces(MOST_UNPACKED_BYTES);
+  readonly #coming = new Map<number, PromiseWithResolvers<void>>();
   #ahead: number[] = [];
   #batches = 0;
   #bytes = 0;
@@ -40,16 +53,24 @@ export class ChunkCache {
   }
 
   /** What is there already. */
-  peek(chunk: number): Uint8Array | undefined {
+  getAtOnce(chunk: number): HeldChunk | undefined {
     const content = this.#contents.get(chunk);
-    if (content) this.#use(content.buffer);
-    return content;
+    if (!content) return undefined;
+    this.#use(content.buffer);
+    const hold = this.#spaces.hold(content.buffer);
+    return { content, [Symbol.dispose]: () => hold[Symbol.dispose]() };
   }
 
   /** Rejects with `FreezerError` `corrupt` for a chunk that does not verify; waits out a store that does not answer. */
-  get(chunk: number): Promise<Uint8Array> {
-    const content = this.peek(chunk);
-    if (content) return Promise.resolve(content);
+  async get(chunk: number): Promise<HeldChunk> {
+    for (;;) {
+      const held = this.getAtOnce(chunk);
+      if (held) return held;
+      await this.#bring(chunk);
+    }
+  }
+
+  #bring(chunk: number): Promise<void> {
     const coming = this.#coming.get(chunk);
     if (coming) return coming.promise;
     const expected = this.#expect(chunk);
@@ -73,7 +94,9 @@ export class ChunkCache {
       this.#batches += 1;
       for (const chunk of batch) this.#expect(chunk).catch(() => undefined); // told to whoever asks for the chunk
       void this.#insist(batch, async (rest) => {
-        await this.#reader.readChunks(rest, (chunk, content, digests) => this.#came(chunk, content, digests));
+        const memoryFor = (sizeBytes: number) => this.#spaces.take(sizeBytes);
+        const onChunk: OnChunk = (chunk, content, digests) => this.#came(chunk, content, digests);
+        await this.#reader.readChunks(rest, onChunk, { memoryFor });
       }).finally(() => {
         this.#batches -= 1;
         this.#startBatches();
@@ -102,8 +125,8 @@ export class ChunkCache {
     return pack === otherPack && Math.abs(offset - otherOffset) <= BATCH_SPAN_BYTES;
   }
 
-  #expect(chunk: number): Promise<Uint8Array> {
-    const expected = Promise.withResolvers<Uint8Array>();
+  #expect(chunk: number): Promise<void> {
+    const expected = Promise.withResolvers<void>();
     this.#coming.set(chunk, expected);
     return expected.promise;
   }
@@ -112,28 +135,32 @@ export class ChunkCache {
     const expected = this.#coming.get(chunk);
     this.#coming.delete(chunk);
     this.#keep(chunk, content);
-    expected?.resolve(content);
+    expected?.resolve();
     this.#onRead(chunk, digests);
   }
 
   #keep(chunk: number, content: Uint8Array): void {
     this.#contents.set(chunk, content);
-    this.#use(content.buffer).push(chunk);
-    for (const [oldest, chunks] of this.#pieces) {
+    this.#use(content.buffer).chunks.push(chunk);
+    for (const [oldest, { chunks, hold }] of this.#pieces) {
       if (this.#bytes <= MOST_BYTES) return;
       for (const each of chunks) this.#contents.delete(each);
       this.#pieces.delete(oldest);
       this.#bytes -= oldest.byteLength;
+      hold[Symbol.dispose]();
     }
   }
 
-  #use(piece: ArrayBufferLike): number[] {
-    const chunks = this.#pieces.get(piece);
-    if (!chunks) this.#bytes += piece.byteLength;
-    const known = chunks ?? [];
-    this.#pieces.delete(piece);
-    this.#pieces.set(piece, known);
-    return known;
+  #use(memory: ArrayBufferLike): Piece {
+    const piece = this.#pieces.get(memory) ?? this.#begin(memory);
+    this.#pieces.delete(memory);
+    this.#pieces.set(memory, piece);
+    return piece;
+  }
+
+  #begin(memory: ArrayBufferLike): Piece {
+    this.#bytes += memory.byteLength;
+    return { chunks: [], hold: this.#spaces.hold(memory) };
   }
 
   /** Never rejects: the chunks' own promises do. */

@@ -16,6 +16,8 @@ import { FreezerError } from '../errors.ts';
 import { AnswerSizes } from './answerSizes.ts';
 import type { PageSource } from './pageSource.ts';
 
+const NOTHING = new Uint8Array();
+
 export interface LazyFillOptions {
   readonly controlDirectory: string;
   readonly layout: HeaderLayout;
@@ -70,12 +72,14 @@ class Fill {
     this.#isAnswering = true;
     for (let question = this.#questions.shift(); question; question = this.#questions.shift()) {
       const most = this.#sizes.mostPages(question);
-      const pages = await this.#options.source.answer({ ...question, pages: most });
-      const bytes = pages.reduce((sum, { length }) => sum + length, 0);
+      const answer = await this.#options.source.answer({ ...question, pages: most });
+      const bytes = answer.pages.reduce((sum, { length }) => sum + length, 0);
       this.#sizes.answered(question, bytes / PAGE_BYTES);
       this.#socket.cork();
       this.#socket.write(answerHeader(this.#options.layout, question, bytes / PAGE_BYTES));
-      for (const part of pages) this.#socket.write(part);
+      for (const part of answer.pages) this.#socket.write(part);
+      // Called also for what was never sent.
+      this.#socket.write(NOTHING, () => answer[Symbol.dispose]());
       this.#socket.uncork();
       this.#brought += bytes;
       this.#options.onBrought(this.#brought);

@@ -9,12 +9,17 @@ import { PAGE_BYTES } from '../checkpoint/format.ts';
 import type { LazyMemory } from '../checkpoint/lazyMemory.ts';
 import type { Question } from '../criu/lazyPageServer.ts';
 import { FreezerError } from '../errors.ts';
-import type { ChunkCache } from './chunkCache.ts';
+import type { ChunkCache, HeldChunk } from './chunkCache.ts';
 
 const FIRST_AHEAD_CHUNKS = 4;
 const MOST_AHEAD_CHUNKS = 128;
 /** One for the background, and some for threads of the program that go through its memory at different places. */
 const MOST_STREAMS = 6;
+
+/** Pages in order, which stay as they are until this is disposed of. */
+export interface Answer extends Disposable {
+  readonly pages: readonly Uint8Array[];
+}
 
 /** Somebody who goes through the memory: chunks up to `readTo`, in the order of addresses, have been asked for on its behalf. */
 interface Stream {
@@ -49,11 +54,12 @@ export class PageSource {
    * As many of the pages as can be had at once, one at least, in order. Rejects with `FreezerError` `corrupt` for content that does not
    * verify, `failed` for a page that is not lazy.
    */
-  async answer({ process, address, pages }: Question): Promise<Uint8Array[]> {
+  async answer({ process, address, pages }: Question): Promise<Answer> {
     const memory = this.#memory.get(process);
     const first = memory ? indexAt(memory.addresses, Number(address)) : -1;
     if (!memory || first < 0) throw unknown(process, address);
     const wantedEnd = Number(address) + pages * PAGE_BYTES;
+    using holds = new DisposableStack();
     const answer: Uint8Array[] = [];
     let at = Number(address);
     for (let index = first; at < wantedEnd && index < memory.addresses.length; index++) {
@@ -62,23 +68,25 @@ export class PageSource {
       if (at < begin || at >= end) break;
       const chunk = memory.chunks[index] ?? -1;
       if (chunk >= 0) this.#readAhead(this.#placeOf.get(chunk) ?? 0);
-      const content = answer.length === 0 ? await this.#content(chunk) : this.#contentAtOnce(chunk);
-      if (!content) break;
+      const held = answer.length === 0 ? await this.#content(chunk) : this.#contentAtOnce(chunk);
+      if (!held) break;
       const until = Math.min(end, wantedEnd);
       const offset = (memory.offsets[index] ?? 0) - begin;
-      answer.push(content === 'zeros' ? Buffer.alloc(until - at) : content.subarray(offset + at, offset + until));
+      if (held === 'zeros') answer.push(Buffer.alloc(until - at));
+      else answer.push(holds.use(held).content.subarray(offset + at, offset + until));
       at = until;
     }
     if (answer.length === 0) throw unknown(process, address);
-    return answer;
+    const untilWritten = holds.move();
+    return { pages: answer, [Symbol.dispose]: () => untilWritten.dispose() };
   }
 
-  async #content(chunk: number): Promise<Uint8Array | 'zeros'> {
+  async #content(chunk: number): Promise<HeldChunk | 'zeros'> {
     return chunk < 0 ? 'zeros' : await this.#cache.get(chunk);
   }
 
-  #contentAtOnce(chunk: number): Uint8Array | 'zeros' | undefined {
-    return chunk < 0 ? 'zeros' : this.#cache.peek(chunk);
+  #contentAtOnce(chunk: number): HeldChunk | 'zeros' | undefined {
+    return chunk < 0 ? 'zeros' : this.#cache.getAtOnce(chunk);
   }
 
   #place(chunk: number): void {
