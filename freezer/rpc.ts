@@ -15,8 +15,8 @@ type Message =
 
 /** The methods that one side offers; each takes one object. */
 export type Methods<T> = { [M in keyof T]: (params: never) => unknown };
-type Params<F> = F extends (params: infer P) => unknown ? P : never;
-type Result<F> = F extends (params: never) => infer R ? Awaited<R> : never;
+export type Params<F> = F extends (params: infer P) => unknown ? P : never;
+export type Result<F> = F extends (params: never) => infer R ? Awaited<R> : never;
 
 export interface Transport {
   send(message: unknown): void;

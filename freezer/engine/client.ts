@@ -2,7 +2,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { cancelled, FreezerError } from '../errors.ts';
-import { channelTransport, Peer } from '../rpc.ts';
+import { channelTransport, type Params, Peer, type Result } from '../rpc.ts';
 import type { StepProgress } from '../runtime.ts';
 import { siblingModule } from '../siblingModule.ts';
 import type { EngineEvents, EngineMethods } from './protocol.ts';
@@ -11,7 +11,12 @@ export interface EngineOptions {
   readonly onProgress?: ((progress: StepProgress) => void) | undefined;
   /** Ends the process: what it was asked for then rejects with `cancelled`. */
   readonly signal?: AbortSignal | undefined;
+  /** Ends the process that says nothing for so long while it is asked for something: that then rejects with `failed`. Default 10 minutes. */
+  readonly stallTimeoutMs?: number | undefined;
 }
+
+/** Time enough to read and compare 100 GiB on a slow disk, of which nothing is reported when nothing has changed. */
+const STALL_TIMEOUT_MS = 600_000;
 
 export class Engine implements AsyncDisposable {
   readonly peer: Peer<EngineMethods, EngineEvents>;
@@ -19,7 +24,11 @@ export class Engine implements AsyncDisposable {
   readonly #gone: Promise<void>;
   #onProgress: ((progress: StepProgress) => void) | undefined;
   #signal: AbortSignal | undefined;
+  #stallTimeoutMs = STALL_TIMEOUT_MS;
+  /** One for each question that it owes an answer to. */
+  readonly #stallTimers = new Set<NodeJS.Timeout>();
   #isGone = false;
+  #isStalled = false;
   readonly #onAbort = () => void this.#process.kill('SIGKILL');
 
   /** It is nobody's yet, and keeps nobody from ending: see `assign`. Throws `FreezerError` `failed` where no process can be started. */
@@ -37,7 +46,10 @@ export class Engine implements AsyncDisposable {
         resolve();
       });
     });
-    const progress = (of: StepProgress) => this.#onProgress?.(of);
+    const progress = (of: StepProgress) => {
+      for (const timer of this.#stallTimers) timer.refresh();
+      this.#onProgress?.(of);
+    };
     this.peer = new Peer(channelTransport(this.#process), { progress }, 'checkpoint engine', 'failed');
     this.#process.unref();
     this.#process.channel?.unref();
@@ -48,13 +60,35 @@ export class Engine implements AsyncDisposable {
   }
 
   /** Whose it is, and for what, for the rest of its life. */
-  assign({ onProgress, signal }: EngineOptions): void {
+  assign({ onProgress, signal, stallTimeoutMs = STALL_TIMEOUT_MS }: EngineOptions): void {
     this.#process.ref();
     this.#process.channel?.ref();
     this.#onProgress = onProgress;
+    this.#stallTimeoutMs = stallTimeoutMs;
     this.#signal = signal;
     signal?.addEventListener('abort', this.#onAbort, { once: true });
     if (signal?.aborted) this.#onAbort();
+  }
+
+  /**
+   * As `peer.request`, for work that is over soon or is reported on. Whatever holds an engine up, a program that stands still for its
+   * sake must not stand still for ever.
+   */
+  async ask<M extends keyof EngineMethods>(
+    method: M,
+    params: Params<EngineMethods[M]>,
+  ): Promise<Result<EngineMethods[M]>> {
+    const timer = setTimeout(() => {
+      this.#isStalled = true;
+      this.#process.kill('SIGKILL');
+    }, this.#stallTimeoutMs);
+    this.#stallTimers.add(timer);
+    try {
+      return await this.peer.request(method, params);
+    } finally {
+      clearTimeout(timer);
+      this.#stallTimers.delete(timer);
+    }
   }
 
   /** From now on the signal means nothing to it: what it was for is over. */
@@ -62,10 +96,10 @@ export class Engine implements AsyncDisposable {
     this.#signal?.removeEventListener('abort', this.#onAbort);
   }
 
-  /** The error to report: `cancelled` when that is why the engine is gone. */
+  /** The error to report: why the engine is gone, where this is what ended it. */
   explain(error: unknown): unknown {
-    if (!this.#signal?.aborted) return error;
-    return cancelled(error);
+    if (this.#signal?.aborted) return cancelled(error);
+    return this.#isStalled ? stalled(this.#stallTimeoutMs, error) : error;
   }
 
   /** As disposing does, but nobody waits until the kernel has taken back what it had: with images in memory that takes long. */
@@ -78,6 +112,12 @@ export class Engine implements AsyncDisposable {
     this.end();
     await this.#gone;
   }
+}
+
+function stalled(afterMs: number, cause: unknown): FreezerError {
+  const what = `The checkpoint engine made no progress for ${afterMs / 1000} s, and was ended.`;
+  const remedy = "Try again. If it happens again, see the worker's log and the machine's disks.";
+  return new FreezerError('failed', what, remedy, { cause });
 }
 
 /**

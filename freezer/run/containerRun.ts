@@ -145,7 +145,7 @@ export class ContainerRun implements Run {
       const digestsDirectory = this.#container.folder.digests;
       const { toolboxDirectory } = this.#container;
       const order = { place, checkpointId: id, baseId: this.#newest, digestsDirectory, toolboxDirectory, bufferBytes };
-      await engine.peer.request('prepareFreeze', order);
+      await engine.ask('prepareFreeze', order);
       const frozen = await this.#dumpAndCommit(engine, options, memory);
       if (options.afterwards === 'continue') void keepSpareEngine({ base: { place, id } });
       return frozen;
@@ -193,7 +193,7 @@ export class ContainerRun implements Run {
     const { agent, facts, folder } = this.#container;
     await agent.request('listenForPages', {});
     const of = { controlDirectory: folder.control, criuVersion: facts.criuVersion };
-    const received = engine.peer.request('receivePages', of);
+    const received = engine.ask('receivePages', of);
     received.catch(() => agent.notify('abandonPages', {}));
     return await bothOf(agent.request('dump', { isStreamed: true }), received);
   }
@@ -215,13 +215,13 @@ export class ContainerRun implements Run {
     options.onProgress?.({ step: 'dumping', doneBytes: 0, totalBytes: memory.memoryBytes });
     const dumped = await this.#dump(engine, memory);
     await this.#container.gatherFiles?.(options.signal);
-    await engine.peer.request('saveFiles', {
+    await engine.ask('saveFiles', {
       imagesDirectory: folder.images,
       filesDirectory: folder.files,
     });
     if (options.afterwards === 'continue') await agent.request('resume', {});
     const readMs = performance.now() - stoppedAt;
-    const checkpoint = await engine.peer.request('commit', {
+    const checkpoint = await engine.ask('commit', {
       epoch: options.epoch,
       frozenAt,
       criuVersion: criuVersion.join('.'),

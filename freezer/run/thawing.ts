@@ -42,7 +42,7 @@ export class Thawing implements AsyncDisposable {
       filesDirectory: folder.files,
       digestsDirectory: folder.digests,
     };
-    this.found = this.#answer(this.#engine.peer.request('prepareThaw', order));
+    this.found = this.#answer(this.#engine.ask('prepareThaw', order));
     this.#fetching = this.found.then((found) => this.#fetch(found));
     this.#fetching.catch(() => undefined); // told by `found` and `fetched`
   }
@@ -86,7 +86,7 @@ export class Thawing implements AsyncDisposable {
   }
 
   async #fetch({ isLazy }: Found): Promise<void> {
-    await this.#answer(this.#engine.peer.request('fetch', {}));
+    await this.#answer(this.#engine.ask('fetch', {}));
     if (!isLazy) await this[Symbol.asyncDispose]();
   }
 

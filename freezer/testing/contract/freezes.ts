@@ -4,6 +4,8 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { processTree, stillRunning } from '../../../test/support/processes.ts';
+import { keepSpareEngine } from '../../engine/spare.ts';
 import { type Kind, onStage, output, untilLines, withPrograms } from '../stage.ts';
 
 /** Needs a shell and perl. */
@@ -103,6 +105,30 @@ export function goesOnAfterFreezes(kind: Kind): void {
       expect(await stage().checkpoints()).toEqual([]);
     });
 
+    test('the engine stands still: it is ended, and the next freeze has another', async () => {
+      let run = await stage().start(['./memory', '64', '150', 'random', '--pace-ms', '30'], withPrograms('memory'));
+      await untilLines(run, 5);
+      await keepSpareEngine();
+      const engines = (await processTree(process.pid)).filter(({ command }) => command.some(isEngine));
+      expect(engines).toHaveLength(1);
+      onTestFinished(async () => {
+        for (const { pid } of await stillRunning(engines)) process.kill(pid, 'SIGKILL');
+      });
+      const freeze = run.freeze({
+        place: stage().place,
+        epoch: 1,
+        afterwards: 'stop',
+        stallTimeoutMs: 3000,
+        onProgress: ({ step }) => {
+          if (step === 'dumping') for (const { pid } of engines) process.kill(pid, 'SIGSTOP');
+        },
+      });
+      await expect(freeze).rejects.toMatchObject({ code: 'failed', message: expect.stringContaining('no progress') });
+      expect(await stillRunning(engines)).toEqual([]);
+      run = await stage().move(run, 1);
+      expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
+    });
+
     test('the job holds what CRIU cannot dump: it is named, and works once let go of', async () => {
       const run = await stage().start(['./undumpable'], withPrograms('undumpable'));
       await untilLines(run, 1);
@@ -144,6 +170,10 @@ export function goesOnAfterFreezes(kind: Kind): void {
       });
     });
   });
+}
+
+function isEngine(word: string): boolean {
+  return word.includes('/freezer/engine/');
 }
 
 // Perl, because every Debian system has it.
