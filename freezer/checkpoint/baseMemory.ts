@@ -108,7 +108,7 @@ function addStretches(
       parts.push(part);
       left -= part.sizeBytes;
     }
-    const stretch = { pages: Uint8Array.from(pages), firstPage: page, parts };
+    const stretch = { pages, firstPage: page, parts };
     windows.set(window, [...(windows.get(window) ?? []), stretch]);
     page += pages.length;
   }

@@ -35,7 +35,7 @@ export function takeLazyMemory(checkpointId: string, index: Index): { index: Ind
     const id = BigInt(object.object);
     if ((id & 0xffn) !== PROCESS) return object;
     const split = splitObject(object, new PartReader(checkpointId, object, index));
-    lazy.push({ process: Number(id >> 8n), ...columns(checkpointId, split.stretches) });
+    lazy.push({ process: Number(id >> 8n), ...split.stretches.inOrder(checkpointId) });
     return split.eager;
   });
   return { index: { ...index, memory }, lazy: lazy.filter(({ sizes }) => sizes.length > 0) };
@@ -46,25 +46,25 @@ export function lazyBytes(lazy: readonly LazyMemory[]): number {
   return lazy.reduce((sum, { sizes }) => sizes.reduce((bytes, size) => bytes + size, sum), 0);
 }
 
-type Stretch = readonly [address: number, part: Part];
-
-function splitObject(object: MemoryObject, parts: PartReader): { eager: MemoryObject; stretches: Stretch[] } {
+function splitObject(object: MemoryObject, parts: PartReader): { eager: MemoryObject; stretches: Stretches } {
   const eager: MemoryObject = { object: object.object, ranges: [], pieces: [] };
-  const stretches: Stretch[] = [];
+  // Each ends with a piece or with a range.
+  const stretches = new Stretches(object.pieces.length + object.ranges.length);
   for (const [address, pages, flags] of object.ranges) {
     if (!(flags & PageFlags.present)) {
       eager.ranges.push([address, pages, flags]);
     } else if (flags & PageFlags.lazy) {
       addLazyRange(eager.ranges, address, pages);
       let at = Number(address);
-      for (const part of parts.take(pages * PAGE_BYTES)) {
-        stretches.push([at, part]);
+      parts.take(pages * PAGE_BYTES, (part) => {
+        stretches.add(at, part);
         at += part.sizeBytes;
-      }
+      });
     } else {
       eager.ranges.push([address, pages, flags]);
-      for (const { chunk, offset, sizeBytes } of parts.take(pages * PAGE_BYTES))
+      parts.take(pages * PAGE_BYTES, ({ chunk, offset, sizeBytes }) => {
         eager.pieces.push([chunk ?? -1, offset, sizeBytes]);
+      });
     }
   }
   return { eager, stretches };
@@ -102,14 +102,14 @@ class PartReader {
     this.#index = index;
   }
 
-  *take(sizeBytes: number): Generator<Part> {
+  take(sizeBytes: number, onPart: (part: Part) => void): void {
     for (let left = sizeBytes; left > 0; ) {
       const part = this.#rest ?? this.#part();
       const taken = Math.min(left, part.sizeBytes);
       const { chunk, offset } = part;
       this.#rest = taken < part.sizeBytes ? { chunk, offset: offset + taken, sizeBytes: part.sizeBytes - taken } : null;
       left -= taken;
-      yield { chunk, offset, sizeBytes: taken };
+      onPart({ chunk, offset, sizeBytes: taken });
     }
   }
 
@@ -121,15 +121,39 @@ class PartReader {
   }
 }
 
-function columns(checkpointId: string, stretches: readonly Stretch[]): Omit<LazyMemory, 'process'> {
-  const addresses = Float64Array.from(stretches, ([address]) => address);
-  const isRising = addresses.every((address, at) => at === 0 || address > (addresses[at - 1] ?? 0));
-  if (!isRising || !Number.isSafeInteger(addresses.at(-1) ?? 0))
-    throw corrupt(checkpointId, 'its memory is not in order');
-  return {
-    addresses,
-    sizes: Uint32Array.from(stretches, ([, { sizeBytes }]) => sizeBytes),
-    chunks: Int32Array.from(stretches, ([, { chunk }]) => chunk ?? -1),
-    offsets: Uint32Array.from(stretches, ([, { offset }]) => offset),
-  };
+/** Columns in the making: a program waits for them that is not yet there, and columns made of objects take three times as long. */
+class Stretches {
+  readonly #addresses: Float64Array;
+  readonly #sizes: Uint32Array;
+  readonly #chunks: Int32Array;
+  readonly #offsets: Uint32Array;
+  #count = 0;
+
+  constructor(most: number) {
+    this.#addresses = new Float64Array(most);
+    this.#sizes = new Uint32Array(most);
+    this.#chunks = new Int32Array(most);
+    this.#offsets = new Uint32Array(most);
+  }
+
+  add(address: number, { chunk, offset, sizeBytes }: Part): void {
+    const at = this.#count++;
+    this.#addresses[at] = address;
+    this.#sizes[at] = sizeBytes;
+    this.#chunks[at] = chunk ?? -1;
+    this.#offsets[at] = offset;
+  }
+
+  inOrder(checkpointId: string): Omit<LazyMemory, 'process'> {
+    const addresses = this.#addresses.subarray(0, this.#count);
+    const isRising = addresses.every((address, at) => at === 0 || address > (addresses[at - 1] ?? 0));
+    if (!isRising || !Number.isSafeInteger(addresses.at(-1) ?? 0))
+      throw corrupt(checkpointId, 'its memory is not in order');
+    return {
+      addresses,
+      sizes: this.#sizes.subarray(0, this.#count),
+      chunks: this.#chunks.subarray(0, this.#count),
+      offsets: this.#offsets.subarray(0, this.#count),
+    };
+  }
 }

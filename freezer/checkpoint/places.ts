@@ -41,10 +41,10 @@ export class Places {
   constructor(destinations: readonly Destination[], chunks: readonly Chunk[]) {
     this.countOfFile = new Uint32Array(destinations.length);
     const counts = new Uint32Array(chunks.length);
-    for (const { chunk, file } of allPlaces(destinations, chunks)) {
+    layAll(destinations, chunks, (chunk, { file }) => {
       counts[chunk] = (counts[chunk] ?? 0) + 1;
       this.countOfFile[file] = (this.countOfFile[file] ?? 0) + 1;
-    }
+    });
     this.#begins = sumsOf(counts);
     const total = this.#begins.at(-1) ?? 0;
     this.#files = new Uint32Array(total);
@@ -52,14 +52,14 @@ export class Places {
     this.#contentOffsets = new Uint32Array(total);
     this.#sizes = new Uint32Array(total);
     const next = this.#begins.slice();
-    for (const { chunk, file, fileOffset, contentOffset, sizeBytes } of allPlaces(destinations, chunks)) {
+    layAll(destinations, chunks, (chunk, { file, fileOffset, contentOffset, sizeBytes }) => {
       const at = next[chunk] ?? 0;
       next[chunk] = at + 1;
       this.#files[at] = file;
       this.#fileOffsets[at] = fileOffset;
       this.#contentOffsets[at] = contentOffset;
       this.#sizes[at] = sizeBytes;
-    }
+    });
   }
 
   /** Numbers of the chunks that have a place, in order. */
@@ -93,30 +93,32 @@ function sumsOf(counts: Uint32Array): Uint32Array {
   return sums;
 }
 
-type PlaceOfChunk = Place & { readonly chunk: number };
+/** No generator: a lazy thaw waits for this, and it would take three times as long. */
+type OnPlace = (chunk: number, place: Place) => void;
 
-function* allPlaces(destinations: readonly Destination[], chunks: readonly Chunk[]): Generator<PlaceOfChunk> {
-  for (const [file, destination] of destinations.entries()) yield* lay(destination, file, chunks);
+function layAll(destinations: readonly Destination[], chunks: readonly Chunk[], onPlace: OnPlace): void {
+  for (const [file, destination] of destinations.entries()) lay(destination, file, chunks, onPlace);
 }
 
-function* lay(destination: Destination, file: number, chunks: readonly Chunk[]): Generator<PlaceOfChunk> {
+function lay(destination: Destination, file: number, chunks: readonly Chunk[], onPlace: OnPlace): void {
   const { path, sizeBytes: fileBytes, dataRanges = [[0, fileBytes]] } = destination;
-  const pieces = destination.pieces.values();
+  const { pieces } = destination;
+  let next = 0;
   for (const [begin, rangeBytes] of dataRanges) {
     const end = begin + rangeBytes;
     if (end > fileBytes) throw corrupt(`${path} has data beyond its end`);
     for (let fileOffset = begin; fileOffset < end; ) {
-      const { value } = pieces.next();
-      if (value === undefined) throw corrupt(`content of ${path} is missing`);
-      const part = partOf(value, chunks);
+      const piece = pieces[next++];
+      if (piece === undefined) throw corrupt(`content of ${path} is missing`);
+      const part = partOf(piece, chunks);
       if (!part) throw corrupt(`content of ${path} is not in the index`);
       const { chunk, offset: contentOffset, sizeBytes } = part;
       if (fileOffset + sizeBytes > end) throw corrupt(`content of ${path} is not where the file has data`);
-      if (chunk !== null) yield { chunk, file, fileOffset, contentOffset, sizeBytes };
+      if (chunk !== null) onPlace(chunk, { file, fileOffset, contentOffset, sizeBytes });
       fileOffset += sizeBytes;
     }
   }
-  if (!pieces.next().done) throw corrupt(`${path} has more content than its size`);
+  if (next < pieces.length) throw corrupt(`${path} has more content than its size`);
 }
 
 function corrupt(what: string): FreezerError {
