@@ -77,7 +77,7 @@ export interface FreezeOptions {
   readonly afterwards: 'stop' | 'continue';
   /** Most of the job's content that waits in this machine's memory to be compressed. More shortens the standstill. Default 64 MiB. */
   readonly bufferBytes?: number | undefined;
-  /** Gives up, and lets the program run on, when nothing moves for so long after the dump. Default 10 minutes. */
+  /** Gives up, and lets the program run on, when the engine that is asked for something reports nothing for so long. Default 10 minutes. */
   readonly stallTimeoutMs?: number | undefined;
   /** Aborting before the commit lets the program run on, and leaves no checkpoint. */
   readonly signal?: AbortSignal;

@@ -38,7 +38,7 @@ export const plainCodec: Coding = {
     }
     const handedBack = Buffer.concat([...digests, ...contents]);
     const output = memoryFor?.(handedBack.length) ?? handedBack;
-    output.set(handedBack);
+    if (output !== handedBack) output.set(handedBack);
     const digestBytes = digests.reduce((sum, { length }) => sum + length, 0);
     return { contents: output.subarray(digestBytes), digests: output.subarray(0, digestBytes), damaged: null };
   },

@@ -3,9 +3,6 @@
  * for it, as much again as what is kept, and the system would have to find and zero the pages of each.
  */
 
-/** Holds memory until it is disposed of. */
-export type Hold = Disposable;
-
 export class Spaces {
   /** All alike, so that any of them does for any batch. */
   readonly spaceBytes: number;
@@ -26,8 +23,8 @@ export class Spaces {
     return new Uint8Array(this.#free.pop() ?? Buffer.allocUnsafeSlow(this.spaceBytes).buffer, 0, sizeBytes);
   }
 
-  /** Keeps this memory from being used for something else. */
-  hold(memory: ArrayBufferLike): Hold {
+  /** Keeps this memory from being used for something else until it is disposed of. */
+  hold(memory: ArrayBufferLike): Disposable {
     this.#holds.set(memory, (this.#holds.get(memory) ?? 0) + 1);
     let isHeld = true;
     return {
