@@ -97,13 +97,15 @@ struct answer {
 static void obey_orders(int self) {
   uint64_t step;
   for (int i = 0; i < helpers; i++) close(orders[i][1]);
-  while (read(orders[self][0], &step, sizeof step) == sizeof step) {
+  ssize_t size;
+  while ((size = read(orders[self][0], &step, sizeof step)) == sizeof step) {
     if (self == 0) rewrite_part(&between, step);
     uint64_t digest = work(&slices[self], step);
     segment[self] = digest;
     struct answer answer = {self, step, digest};
     if (write(answers[1], &answer, sizeof answer) != sizeof answer) give_up("answer");
   }
+  if (size != 0) corrupt("helper %d read %zd bytes of an order: %s", self, size, strerror(errno));
   _exit(0);
 }
 
@@ -142,9 +144,9 @@ static void open_tree(uint64_t seed) {
 
 static pid_t children[MAX_HELPERS];
 
-static void child_ended(int signal) {
-  (void)signal;
-  corrupt("a helper process ended early");
+static void child_ended(int signal, siginfo_t *end, void *context) {
+  (void)signal, (void)context;
+  corrupt("helper process %d ended early: si_code %d, status %d", end->si_pid, end->si_code, end->si_status);
 }
 
 static void fork_helper(int self) {
@@ -159,7 +161,8 @@ static void fork_helper(int self) {
 
 static void start_processes(void) {
   /* Without SA_NOCLDSTOP: a stop would be heard too, and there must be none that the program can notice. */
-  signal(SIGCHLD, child_ended);
+  struct sigaction action = {.sa_sigaction = child_ended, .sa_flags = SA_SIGINFO};
+  sigaction(SIGCHLD, &action, NULL);
   for (int i = 0; i < helpers; i++) fork_helper(i);
 }
 
