@@ -26,6 +26,9 @@ export type Tool = 'criu' | 'node' | 'tar' | 'cp' | 'rm' | 'getfattr' | 'setfatt
 /** What CRIU's daemon for lazy pages is to load first (agent/native/waitForPages.c). */
 export const waitForPages = join(TOOLBOX_IN_CONTAINER, 'lib/wait-for-pages.so');
 
+/** What CRIU is to load first when it restores a job (agent/native/letGo.c). */
+export const letGo = join(TOOLBOX_IN_CONTAINER, 'lib/let-go.so');
+
 /** The command line that starts a tool through the toolbox's own loader, so that no library of the image's is used. */
 export function toolCommand(
   tool: Tool,

@@ -18,7 +18,7 @@ import { explainUndumpable, lastErrors } from '../criu/explain.ts';
 import { LARGEST_DELETED_FILE } from '../criu/obstacles.ts';
 import { FreezerError } from '../errors.ts';
 import type { ProgramEnd } from '../runtime.ts';
-import { toolbox } from '../toolbox.ts';
+import { letGo, toolbox } from '../toolbox.ts';
 import { endOf, startCriu } from './criu.ts';
 import { HOLD_OPTIONS, prepareHold, release } from './hold.ts';
 import { LAZY_OPTIONS, LazyPages } from './lazyPages.ts';
@@ -98,7 +98,7 @@ export class Job {
   async restore(rootPid: number, isLazy: boolean): Promise<void> {
     const lazyPages = isLazy ? await this.#startLazyPages() : null;
     const options = ['restore', ...COMMON_OPTIONS, '--log-file', 'restore.log', '--restore-detached'];
-    const criu = startCriu([...options, ...(lazyPages ? LAZY_OPTIONS : EAGER_OPTIONS)]);
+    const criu = startCriu([...options, ...(lazyPages ? LAZY_OPTIONS : EAGER_OPTIONS)], { preload: [letGo] });
     lazyPages?.guard(criu);
     const code = await endOf(criu);
     if (code !== 0) {

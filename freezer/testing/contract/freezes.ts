@@ -51,6 +51,19 @@ export function goesOnAfterFreezes(kind: Kind): void {
       expect(await output(run)).toBe('ready\nan old connection is closed\na new connection works\n');
     });
 
+    test('of a program that kills its helpers as soon as it runs again is as good as any other', async () => {
+      let run = await stage().start([
+        'perl',
+        '-MTime::HiRes=clock_gettime,CLOCK_MONOTONIC,CLOCK_REALTIME',
+        '-e',
+        KILL_ALL,
+      ]);
+      await untilLines(run, 1);
+      run = await stage().move(run, 1);
+      expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
+      expect(await output(run)).toBe('ready\nkilled 40\n');
+    });
+
     test('leaves nothing of its own in the workspace, even for a file that lost the name it was opened by', async () => {
       const script =
         'exec 5<>a; echo text >&5; ln a b; rm a; echo ready; while [ ! -e go ]; do sleep 0.02; done; cat b; ls';
@@ -182,6 +195,11 @@ const TALK =
   'my $s = IO::Socket::UNIX->new(Peer => "socket") or die; $| = 1; print "ready\\n"; select undef, undef, undef, 0.02 until -e "go"';
 const HEAR_OF_CHILDREN =
   '$| = 1; $SIG{CHLD} = sub { $heard++ }; fork || exec "sleep", 1000; print "ready\\n"; select undef, undef, undef, 0.02 until -e "go"; print $heard + 0, "\\n"';
+/** A move is noticed by the clock of the machine, which has gone on meanwhile, unlike that of the program. */
+const KILL_ALL = `$| = 1; my @helpers = map { my $pid = fork; if (!$pid) { sleep 1000 while 1 } $pid } 1 .. 40;
+  my $ahead = sub { clock_gettime(CLOCK_REALTIME) - clock_gettime(CLOCK_MONOTONIC) }; my $before = $ahead->();
+  print "ready\\n"; 1 until $ahead->() > $before + 0.1;
+  kill KILL => @helpers; print "killed ", scalar(grep { waitpid($_, 0) == $_ && $? == 9 } @helpers), "\\n"`;
 /** One connection is accepted before the freeze, and one is still waiting for that. */
 const SERVE = `$| = 1; my $server = IO::Socket::INET->new(Listen => 5, LocalAddr => "127.0.0.1", ReuseAddr => 1) or die $@;
   my $call = sub { IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $server->sockport) };
