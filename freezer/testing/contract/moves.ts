@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { constants } from 'node:os';
 import { describe, expect, test } from 'vitest';
 import { undisturbed } from '../../../test/support/undisturbed.ts';
+import type { Run } from '../../runtime.ts';
 import { type Kind, onStage, output, untilLines, withPrograms } from '../stage.ts';
 
 /** Needs nothing of the image but the memory program. */
@@ -24,11 +25,10 @@ export function movesExactly(kind: Kind): void {
         let run = await stage().start([memory, '16', '400', mode, '--pace-ms', '10'], withPrograms('memory'));
         for (const epoch of [1, 2, 3]) {
           await untilLines(run, 8 * epoch);
+          await isWhole(run);
           run = await stage().move(run, epoch);
         }
-        const end = await run.ended;
-        expect(await output(run)).toBe(expected);
-        expect(end).toEqual({ kind: 'exited', code: 0 });
+        await endsAs(run, expected);
       },
     );
   });
@@ -64,12 +64,10 @@ export function movesAsStream(kind: Kind): void {
     let run = await stage().start([memory, ...words, '--pace-ms', '10'], withPrograms('memory'), limited);
     for (const epoch of [1, 2, 3]) {
       await untilLines(run, 8 * epoch);
+      await isWhole(run);
       run = await stage().move(run, epoch, limited);
     }
-    const end = await run.ended;
-    // First what it said: if its memory is not what it was, that is there.
-    expect(await output(run)).toBe((await undisturbed(words)).stdout);
-    expect(end).toEqual({ kind: 'exited', code: 0 });
+    await endsAs(run, (await undisturbed(words)).stdout);
   });
 }
 
@@ -84,11 +82,21 @@ export function movesLazily(kind: Kind): void {
     let run = await stage().start([kind.memory ?? './memory', ...words, '--pace-ms', '10'], withPrograms('memory'));
     for (const epoch of [1, 2, 3]) {
       await untilLines(run, 8 * epoch);
+      await isWhole(run);
       run = await stage().move(run, epoch);
     }
-    const end = await run.ended;
-    // First what it said: if its memory is not what it was, that is there.
-    expect(await output(run)).toBe((await undisturbed(words)).stdout);
-    expect(end).toEqual({ kind: 'exited', code: 0 });
+    await endsAs(run, (await undisturbed(words)).stdout);
   });
+}
+
+/** What it says of its memory and files says more than that it has ended. */
+async function isWhole(run: Run): Promise<void> {
+  expect((await output(run)).match(/^CORRUPT.*$/gm)).toBeNull();
+}
+
+async function endsAs(run: Run, expected: string): Promise<void> {
+  const end = await run.ended;
+  await isWhole(run);
+  expect(await output(run)).toBe(expected);
+  expect(end).toEqual({ kind: 'exited', code: 0 });
 }
