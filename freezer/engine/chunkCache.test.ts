@@ -5,7 +5,7 @@ import { FreezerError } from '../errors.ts';
 import { ChunkCache, type ChunkReader } from './chunkCache.ts';
 
 const CHUNK_BYTES = 2 ** 18;
-const MOST_BYTES = 96 * 2 ** 20;
+const MOST_BYTES = 80 * 2 ** 20;
 
 /** What is said of a chunk at once, without holding it. */
 function peek(cache: ChunkCache, chunk: number): Uint8Array | undefined {

@@ -8,7 +8,7 @@ import { FreezerError } from '../errors.ts';
 import { Spaces } from './spaces.ts';
 
 /** Memory that is kept. */
-const MOST_BYTES = 96 * 2 ** 20;
+const MOST_BYTES = 80 * 2 ** 20;
 /** Read ahead with one request: enough to make what a request costs, the store and here, small beside it. */
 const BATCH_CHUNKS = 32;
 /** Of a pack, for one request: what lies between the chunks is read in vain. */
