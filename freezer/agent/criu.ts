@@ -27,13 +27,20 @@ interface CriuExtras {
   readonly more?: readonly 'pipe'[];
   /** Libraries that are loaded first. */
   readonly preload?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
 }
 
-export function startCriu(options: readonly string[], { pages, more = [], preload }: CriuExtras = {}): ChildProcess {
+export function startCriu(
+  options: readonly string[],
+  { pages, more = [], preload, env = {} }: CriuExtras = {},
+): ChildProcess {
   const [program, ...prefix] = toolCommand('criu', TOOLBOX_IN_CONTAINER, preload);
   const [action = '', ...rest] = options;
   const args = [...prefix, action, ...TRUSTED_ONLY, ...rest];
-  return spawn(program, args, { env: ENVIRONMENT, stdio: [pages ?? 'ignore', 'ignore', 'inherit', ...more] });
+  return spawn(program, args, {
+    env: { ...ENVIRONMENT, ...env },
+    stdio: [pages ?? 'ignore', 'ignore', 'inherit', ...more],
+  });
 }
 
 /** Its exit code; null when it was killed. */

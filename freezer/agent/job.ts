@@ -21,16 +21,13 @@ import type { ProgramEnd } from '../runtime.ts';
 import { letGo, toolbox } from '../toolbox.ts';
 import { endOf, startCriu } from './criu.ts';
 import { HOLD_OPTIONS, prepareHold, release } from './hold.ts';
+import { goOnAboveLast, keepLastPid, startAboveOurs } from './lastPid.ts';
 import { LAZY_OPTIONS, LazyPages } from './lazyPages.ts';
 import { giveOutputsToJob } from './outputs.ts';
 import { PageListener } from './pageListener.ts';
 import { refuseUndumpable } from './preflight.ts';
 import { memoryOf, processTree } from './processes.ts';
-import { runProgram } from './program.ts';
 import { controlFiles, type JobStart, type MemorySize, places } from './protocol.ts';
-
-/** The job's processes start above this, so that they never meet the agent's own when they are restored. */
-const LAST_PID_OF_OURS = 999;
 
 /** Among the files that move: a job that was frozen while it ended still has it afterwards. */
 const STATUS_FILE = join(places.logs, 'status');
@@ -84,7 +81,7 @@ export class Job {
 
   async start({ command, env, directory, user }: JobStart): Promise<void> {
     await copyFile(toolbox.supervisor, SUPERVISOR_FILE);
-    await runProgram(toolbox.lastPid, [String(LAST_PID_OF_OURS)]);
+    await startAboveOurs();
     const log = (name: string) => join(places.logs, name);
     const { uid, gid, groups } = user ?? ROOT;
     const ids = [String(uid), String(gid), groups.join(',') || '-'];
@@ -97,8 +94,10 @@ export class Job {
   /** A lazy one starts with little of the job's memory, and the engine, for which `listenForPages` listens, brings the rest. */
   async restore(rootPid: number, isLazy: boolean): Promise<void> {
     const lazyPages = isLazy ? await this.#startLazyPages() : null;
-    const options = ['restore', ...COMMON_OPTIONS, '--log-file', 'restore.log', '--restore-detached'];
-    const criu = startCriu([...options, ...(lazyPages ? LAZY_OPTIONS : EAGER_OPTIONS)], { preload: [letGo] });
+    const pids = await goOnAboveLast();
+    const options = ['restore', ...COMMON_OPTIONS, '--log-file', 'restore.log', '--restore-detached', ...pids.options];
+    const { env } = pids;
+    const criu = startCriu([...options, ...(lazyPages ? LAZY_OPTIONS : EAGER_OPTIONS)], { preload: [letGo], env });
     lazyPages?.guard(criu);
     const code = await endOf(criu);
     if (code !== 0) {
@@ -160,6 +159,7 @@ export class Job {
     const isHeld = await Promise.race([hold.held.then(() => true), this.#dumping.then(() => false)]);
     if (isHeld) {
       this.#state = 'stopped';
+      await keepLastPid();
       return { rootPid: this.#rootPid };
     }
     if (this.#state !== 'running') throw notRunning();

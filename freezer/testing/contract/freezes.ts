@@ -51,6 +51,21 @@ export function goesOnAfterFreezes(kind: Kind): void {
       expect(await output(run)).toBe('ready\nan old connection is closed\na new connection works\n');
     });
 
+    test('after a move, processes that the program has started since move with it, too', async () => {
+      let run = await stage().start(['perl', '-e', START_LATER]);
+      await untilLines(run, 1);
+      stage().mode = 'eager';
+      run = await stage().move(run, 1);
+      await writeFile(join(run.workspace, 'go'), '');
+      await untilLines(run, 2);
+      // There are more processes of Floe's own in a container where a job is thawed lazily.
+      stage().mode = 'lazy';
+      for (const epoch of [2, 3]) run = await stage().move(run, epoch);
+      await writeFile(join(run.workspace, 'on'), '');
+      expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
+      expect(await output(run)).toBe('ready\nstarted\nended 40\n');
+    });
+
     test('of a program that kills its helpers as soon as it runs again is as good as any other', async () => {
       let run = await stage().start([
         'perl',
@@ -195,6 +210,10 @@ const TALK =
   'my $s = IO::Socket::UNIX->new(Peer => "socket") or die; $| = 1; print "ready\\n"; select undef, undef, undef, 0.02 until -e "go"';
 const HEAR_OF_CHILDREN =
   '$| = 1; $SIG{CHLD} = sub { $heard++ }; fork || exec "sleep", 1000; print "ready\\n"; select undef, undef, undef, 0.02 until -e "go"; print $heard + 0, "\\n"';
+// It waits without starting anything, so that what it starts then has the lowest process ids that there are.
+const START_LATER = `$| = 1; my $wait = sub { select undef, undef, undef, 0.02 until -e $_[0] };
+  print "ready\\n"; $wait->("go"); my @started = map { my $pid = fork; if (!$pid) { sleep 1000 while 1 } $pid } 1 .. 40;
+  print "started\\n"; $wait->("on"); print "ended ", scalar(grep { kill(KILL => $_) && waitpid($_, 0) == $_ } @started), "\\n"`;
 /** A move is noticed by the clock of the machine, which has gone on meanwhile, unlike that of the program. */
 const KILL_ALL = `$| = 1; my @helpers = map { my $pid = fork; if (!$pid) { sleep 1000 while 1 } $pid } 1 .. 40;
   my $ahead = sub { clock_gettime(CLOCK_REALTIME) - clock_gettime(CLOCK_MONOTONIC) }; my $before = $ahead->();
