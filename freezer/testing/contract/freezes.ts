@@ -60,7 +60,9 @@ export function goesOnAfterFreezes(kind: Kind): void {
       await untilLines(run, 2);
       // There are more processes of Floe's own in a container where a job is thawed lazily.
       stage().mode = 'lazy';
-      for (const epoch of [2, 3]) run = await stage().move(run, epoch);
+      run = await stage().move(run, 2);
+      stage().mode = 'eager';
+      run = await stage().move(run, 3);
       await writeFile(join(run.workspace, 'on'), '');
       expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
       expect(await output(run)).toBe('ready\nstarted\nended 40\n');
