@@ -96,8 +96,8 @@ export class Job {
     const lazyPages = isLazy ? await this.#startLazyPages() : null;
     const pids = await goOnAboveLast();
     const options = ['restore', ...COMMON_OPTIONS, '--log-file', 'restore.log', '--restore-detached', ...pids.options];
-    const { env } = pids;
-    const criu = startCriu([...options, ...(lazyPages ? LAZY_OPTIONS : EAGER_OPTIONS)], { preload: [letGo], env });
+    const more = lazyPages ? LAZY_OPTIONS : EAGER_OPTIONS;
+    const criu = startCriu([...options, ...more], { preload: [letGo], env: pids.env });
     lazyPages?.guard(criu);
     const code = await endOf(criu);
     if (code !== 0) {

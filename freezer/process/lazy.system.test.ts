@@ -8,6 +8,7 @@ import { processTree } from '../../test/support/processes.ts';
 import { program } from '../../test/support/programs.ts';
 import { defaultToolbox } from '../../test/support/toolbox.ts';
 import type { Run } from '../runtime.ts';
+import { movesThrice } from '../testing/contract/moves.ts';
 import { type Kind, onStage, output, Stage, untilLines, withPrograms } from '../testing/stage.ts';
 import { openProcessRuntime } from './runtime.ts';
 
@@ -21,15 +22,8 @@ test.each(['plain', 'random', 'threads', 'tree', 'shared'])('three lazy moves: %
   expect(await undisturbed.ended).toEqual({ kind: 'exited', code: 0 });
   const expected = await output(undisturbed);
   stage().mode = 'lazy';
-  let run = await stage().start(['./memory', '16', '400', mode, '--pace-ms', '10'], withPrograms('memory'));
-  for (const epoch of [1, 2, 3]) {
-    await untilLines(run, 8 * epoch);
-    run = await stage().move(run, epoch);
-  }
-  const end = await run.ended;
-  // First what it said: if its memory is not what it was, that is there.
-  expect(await output(run)).toBe(expected);
-  expect(end).toEqual({ kind: 'exited', code: 0 });
+  const run = await stage().start(['./memory', '16', '400', mode, '--pace-ms', '10'], withPrograms('memory'));
+  await movesThrice(stage(), run, expected);
 });
 
 /** Those that this file has started and whose command line has the words: other tests have the same ones beside it. */

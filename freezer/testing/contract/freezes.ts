@@ -207,15 +207,16 @@ const TALK =
   'my $s = IO::Socket::UNIX->new(Peer => "socket") or die; $| = 1; print "ready\\n"; select undef, undef, undef, 0.02 until -e "go"';
 const HEAR_OF_CHILDREN =
   '$| = 1; $SIG{CHLD} = sub { $heard++ }; fork || exec "sleep", 1000; print "ready\\n"; select undef, undef, undef, 0.02 until -e "go"; print $heard + 0, "\\n"';
+const FORK_HELPERS = 'map { my $pid = fork; if (!$pid) { sleep 1000 while 1 } $pid } 1 .. 40';
 // It waits without starting anything, so that what it starts then has the lowest process ids that there are.
 const START_LATER = `$| = 1; my $wait = sub { select undef, undef, undef, 0.02 until -e $_[0] };
-  print "ready\\n"; $wait->("go"); my @started = map { my $pid = fork; if (!$pid) { sleep 1000 while 1 } $pid } 1 .. 40;
+  print "ready\\n"; $wait->("go"); my @started = ${FORK_HELPERS};
   print "started\\n"; $wait->("on"); print "ended ", scalar(grep { kill(KILL => $_) && waitpid($_, 0) == $_ } @started), "\\n"`;
 /** A connection ends by a move, so it notices that at once. */
 const KILL_ALL = `$| = 1; my $server = IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1", ReuseAddr => 1) or die $@;
   my $client = IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $server->sockport) or die $@;
   my $accepted = $server->accept; $server->close; $client->blocking(0);
-  my @helpers = map { my $pid = fork; if (!$pid) { sleep 1000 while 1 } $pid } 1 .. 40;
+  my @helpers = ${FORK_HELPERS};
   print "ready\\n"; 1 until defined sysread($client, my $byte, 1) || !$!{EAGAIN};
   kill KILL => @helpers; print "killed ", scalar(grep { waitpid($_, 0) == $_ && $? == 9 } @helpers), "\\n"`;
 /** One connection is accepted before the freeze, and one is still waiting for that. */

@@ -5,8 +5,8 @@ import { readFile } from 'node:fs/promises';
 import { constants } from 'node:os';
 import { describe, expect, test } from 'vitest';
 import { undisturbed } from '../../../test/support/undisturbed.ts';
-import type { Run } from '../../runtime.ts';
-import { type Kind, onStage, output, untilLines, withPrograms } from '../stage.ts';
+import type { Program, Run } from '../../runtime.ts';
+import { type Kind, onStage, output, type Stage, untilLines, withPrograms } from '../stage.ts';
 
 /** Needs nothing of the image but the memory program. */
 export function movesExactly(kind: Kind): void {
@@ -22,13 +22,8 @@ export function movesExactly(kind: Kind): void {
         expect(await undisturbed.ended).toEqual({ kind: 'exited', code: 0 });
         const expected = await output(undisturbed);
 
-        let run = await stage().start([memory, '16', '400', mode, '--pace-ms', '10'], withPrograms('memory'));
-        for (const epoch of [1, 2, 3]) {
-          await untilLines(run, 8 * epoch);
-          await isWhole(run);
-          run = await stage().move(run, epoch);
-        }
-        await endsAs(run, expected);
+        const run = await stage().start([memory, '16', '400', mode, '--pace-ms', '10'], withPrograms('memory'));
+        await movesThrice(stage(), run, expected);
       },
     );
   });
@@ -61,13 +56,8 @@ export function movesAsStream(kind: Kind): void {
   test('a job whose limit has no room for images moves as a stream, three times', async () => {
     const words = ['16', '400', kind.modes?.[0] ?? 'random'];
     const limited = { resources: { memoryBytes: 128 * 2 ** 20 } };
-    let run = await stage().start([memory, ...words, '--pace-ms', '10'], withPrograms('memory'), limited);
-    for (const epoch of [1, 2, 3]) {
-      await untilLines(run, 8 * epoch);
-      await isWhole(run);
-      run = await stage().move(run, epoch, limited);
-    }
-    await endsAs(run, (await undisturbed(words)).stdout);
+    const run = await stage().start([memory, ...words, '--pace-ms', '10'], withPrograms('memory'), limited);
+    await movesThrice(stage(), run, (await undisturbed(words)).stdout, limited);
   });
 }
 
@@ -79,24 +69,30 @@ export function movesLazily(kind: Kind): void {
     const words = ['16', '400', kind.modes?.[0] ?? 'random'];
     stage().mode = 'lazy';
     stage().place = { ...stage().place, encryptionKeys: [randomBytes(32).toString('hex')] };
-    let run = await stage().start([kind.memory ?? './memory', ...words, '--pace-ms', '10'], withPrograms('memory'));
-    for (const epoch of [1, 2, 3]) {
-      await untilLines(run, 8 * epoch);
-      await isWhole(run);
-      run = await stage().move(run, epoch);
-    }
-    await endsAs(run, (await undisturbed(words)).stdout);
+    const run = await stage().start([kind.memory ?? './memory', ...words, '--pace-ms', '10'], withPrograms('memory'));
+    await movesThrice(stage(), run, (await undisturbed(words)).stdout);
   });
 }
 
-/** What it says of its memory and files says more than that it has ended. */
-async function isWhole(run: Run): Promise<void> {
-  expect((await output(run)).match(/^CORRUPT.*$/gm)).toBeNull();
+/** Moves the program that verifies itself between its steps. What it says of its memory and files is looked at before that it has ended. */
+export async function movesThrice(
+  stage: Stage,
+  run: Run,
+  expected: string,
+  more: Partial<Program> = {},
+): Promise<void> {
+  let moved = run;
+  for (const epoch of [1, 2, 3]) {
+    await untilLines(moved, 8 * epoch);
+    await isWhole(moved);
+    moved = await stage.move(moved, epoch, more);
+  }
+  const end = await moved.ended;
+  await isWhole(moved);
+  expect(await output(moved)).toBe(expected);
+  expect(end).toEqual({ kind: 'exited', code: 0 });
 }
 
-async function endsAs(run: Run, expected: string): Promise<void> {
-  const end = await run.ended;
-  await isWhole(run);
-  expect(await output(run)).toBe(expected);
-  expect(end).toEqual({ kind: 'exited', code: 0 });
+async function isWhole(run: Run): Promise<void> {
+  expect((await output(run)).match(/^CORRUPT.*$/gm)).toBeNull();
 }
