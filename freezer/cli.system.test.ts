@@ -140,7 +140,7 @@ describe('a program that is frozen again and again', () => {
     await freezeAt(new Start(counting(40)), 3);
     const toolbox = join(directory, 'toolbox');
     await execa('cp', ['--archive', defaultToolbox(), toolbox]);
-    await execa('cp', ['--force', '/bin/false', join(toolbox, 'bin/hold-faults')]);
+    await execa('cp', ['--force', '/bin/false', join(toolbox, 'bin/fill-memory')]);
     const noLazyPages = { FLOE_TOOLBOX: toolbox };
     const refused = await freezer(['start', '--thaw', 'lazy'], noLazyPages);
     expect([refused.exitCode, refused.stdout]).toEqual([120, '']);

@@ -15,16 +15,13 @@ export const toolbox = {
   init: join(TOOLBOX_IN_CONTAINER, 'bin/init'),
   supervisor: join(TOOLBOX_IN_CONTAINER, 'bin/supervisor'),
   hold: join(TOOLBOX_IN_CONTAINER, 'bin/hold'),
-  holdFaults: join(TOOLBOX_IN_CONTAINER, 'bin/hold-faults'),
+  fillMemory: join(TOOLBOX_IN_CONTAINER, 'bin/fill-memory'),
   lastPid: join(TOOLBOX_IN_CONTAINER, 'bin/last-pid'),
   isolateNetwork: join(TOOLBOX_IN_CONTAINER, 'bin/isolate-network'),
 } as const;
 
 /** Programs that need the toolbox's libraries. */
 export type Tool = 'criu' | 'node' | 'tar' | 'cp' | 'rm' | 'getfattr' | 'setfattr';
-
-/** What CRIU's daemon for lazy pages is to load first (agent/native/waitForPages.c). */
-export const waitForPages = join(TOOLBOX_IN_CONTAINER, 'lib/wait-for-pages.so');
 
 /** What CRIU is to load first when it restores a job (agent/native/letGo.c). */
 export const letGo = join(TOOLBOX_IN_CONTAINER, 'lib/let-go.so');

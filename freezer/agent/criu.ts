@@ -23,23 +23,18 @@ const ENVIRONMENT = { PATH: join(TOOLBOX_IN_CONTAINER, 'bin'), FLOE_CONTROL: pla
 interface CriuExtras {
   /** Becomes its standard input. */
   readonly pages?: Socket | undefined;
-  /** Its descriptors from 3 on. */
-  readonly more?: readonly 'pipe'[];
   /** Libraries that are loaded first. */
   readonly preload?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
 }
 
-export function startCriu(
-  options: readonly string[],
-  { pages, more = [], preload, env = {} }: CriuExtras = {},
-): ChildProcess {
+export function startCriu(options: readonly string[], { pages, preload, env = {} }: CriuExtras = {}): ChildProcess {
   const [program, ...prefix] = toolCommand('criu', TOOLBOX_IN_CONTAINER, preload);
   const [action = '', ...rest] = options;
   const args = [...prefix, action, ...TRUSTED_ONLY, ...rest];
   return spawn(program, args, {
     env: { ...ENVIRONMENT, ...env },
-    stdio: [pages ?? 'ignore', 'ignore', 'inherit', ...more],
+    stdio: [pages ?? 'ignore', 'ignore', 'inherit'],
   });
 }
 

@@ -105,7 +105,7 @@ export class Job {
       if (code === null || MACHINE_AT_FAULT.test(log)) throw machineFailed(log);
       throw failure('restoreFailed', 'CRIU could not restore the job', log);
     }
-    if (lazyPages) this.#filled = lazyPages.fill();
+    if (lazyPages) this.#filled = lazyPages.filled;
     await giveOutputsToJob(rootPid);
     await this.#watch(rootPid);
   }
@@ -189,8 +189,8 @@ export class Job {
     await once(waiter, 'spawn');
     waiter.once('exit', () => {
       this.#state = 'ended';
-      // Had the filling of its memory failed, its end would mean nothing, and the container would be gone instead.
-      void this.#filled.then(readStatus).then(this.#onEnd);
+      // Where the filling of its memory has failed, its end means nothing: the worker, which knows, ends the container.
+      void this.#filled.then(readStatus).then(this.#onEnd, () => undefined);
     });
   }
 }

@@ -1,114 +1,82 @@
 /**
- * Fills the memory of a job that runs already: `criu lazy-pages`, the daemon, asks the worker's engine for what the job touches, and
- * in the background for the rest (criu/uffd.c).
+ * Fills the memory of a job that runs already: the filler (native/fillMemory.c) asks the worker's engine for what the job touches, and in
+ * the background for the rest. It stands where `criu lazy-pages` would. That asks for one range at a time and starts again with 64 KiB
+ * after each page that the job touches; it never comes to an end when a program unmaps a part of what is on its way, protects it, or
+ * unmaps 2 GiB at once; and it writes to memory that it has freed when a process ends meanwhile (criu/uffd.c of CRIU 4.2).
  *
- * The one danger is that the daemon dies before it is through: the kernel would take what is missing for zeros, and the job would go
- * on with them. So a second process (native/holdFaults.c) has what the kernel goes by, too, and the job waits for pages that do not
- * come; and whatever happens to either before the daemon has said that all is filled, the container ends.
+ * The one danger is that the filler dies before it is through: the kernel would take what is missing for zeros, and the job would go
+ * on with them. So it is two processes. When the one that works fails, the job waits for pages that do not come until the worker, which
+ * is told why, has ended the container; when the other ends before all is filled, the container ends at once.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { FreezerError } from '../errors.ts';
-import { toolbox, waitForPages } from '../toolbox.ts';
-import { endOf, startCriu } from './criu.ts';
+import { toolbox } from '../toolbox.ts';
+import { endOf } from './criu.ts';
 import { places } from './protocol.ts';
 
-/** CRIU's name for it, in the working folder: that of the images for the restore, one of its own for the daemon. */
-const SOCKET = 'lazy-pages.socket';
-const DAEMON_FOLDER = join(places.images, 'lazy-pages');
-
-const DAEMON_OPTIONS = [
-  ...['lazy-pages', '--images-dir', places.images, '--work-dir', DAEMON_FOLDER, '--log-file', 'lazy-pages.log', '-v1'],
-  // See `DUMP_OPTIONS` in job.ts for why it is the standard input.
-  ...['--page-server', '--ps-socket', '0', '--status-fd', '3'],
-];
+/** Where CRIU looks for its daemon: in the working folder, that of the images. */
+const SOCKET = join(places.images, 'lazy-pages.socket');
 
 /** For `criu restore`. */
 export const LAZY_OPTIONS = ['--lazy-pages'];
 
-interface Started {
-  readonly process: ChildProcess;
-  /** Its exit code; null when it was killed. */
-  readonly end: Promise<number | null>;
-}
-
 /** A container whose job could not be restored ends, and all of this with it. */
 export class LazyPages {
-  readonly #daemon: Started;
-  readonly #holder: Started;
+  /** Rejects with `FreezerError` `lost` when it fails and the job waits for its pages; else the container ends. */
+  readonly filled: Promise<void>;
 
-  private constructor(daemon: Started, holder: Started) {
-    this.#daemon = daemon;
-    this.#holder = holder;
+  private constructor(filled: Promise<void>) {
+    this.filled = filled;
+    filled.catch(() => undefined); // told to those who wait, and to who guards the restore
   }
 
   /**
-   * Starts the daemon, which will ask through `pages`. The restore may come when this resolves. Throws `FreezerError` `failed`: the
+   * Starts the filler, which will ask through `pages`. The restore may come when this resolves. Throws `FreezerError` `failed`: the
    * checkpoint may be all right, and an eager thaw of it, which needs nothing of this, succeed.
    */
   static async start(pages: Socket): Promise<LazyPages> {
-    await mkdir(DAEMON_FOLDER);
-    const daemon = await started(
-      startCriu(DAEMON_OPTIONS, { pages, more: ['pipe'], preload: [waitForPages] }),
-      3,
-      "CRIU's daemon for lazy pages",
-    );
-    // From now on the daemon's end is the end of the connection.
+    const filler = spawn(toolbox.fillMemory, [SOCKET], { stdio: [pages, 'pipe', 'pipe'] });
+    const words = lastLine(filler.stderr);
+    const lines = createInterface({ input: filler.stdout });
+    const said = async () => ((await once(lines, 'line')) as [string])[0];
+    const ended = endOf(filler);
+    const first = await Promise.race([said(), ended]).catch((cause: Error) => cause.message);
+    // From now on the filler's end is the end of the connection.
     pages.destroy();
-    const args = [join(places.images, SOCKET), join(DAEMON_FOLDER, SOCKET), String(daemon.process.pid)];
-    const holder = spawn(toolbox.holdFaults, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-    return new LazyPages(daemon, await started(holder, 1, 'What holds the faults of the job'));
+    if (first !== 'ready') throw didNotStart(words() || `it says ${first}`);
+    const failed = said().then(() => Promise.reject(cannotFill(words())));
+    return new LazyPages(Promise.race([failed, ended.then((code) => code === 0 || leave(code))]).then(() => undefined));
   }
 
-  /** Kills a restore that is under way when the daemon fails: it could wait for a page for ever. */
+  /** Kills a restore that is under way when the filler fails: it could wait for a page for ever. */
   guard(restore: ChildProcess): void {
-    void this.#daemon.end.then((code) => code === 0 || restore.kill('SIGKILL'));
-  }
-
-  /**
-   * The restore has succeeded. Resolves when every page of the job is there, and never rejects: where that cannot be, the
-   * container ends.
-   */
-  async fill(): Promise<void> {
-    // It ends by itself only when there is nothing left to hold.
-    let isFilled = false;
-    void this.#holder.end.then(
-      (code) => isFilled || code === 0 || cannotFill(`what holds its faults ended with ${code ?? 'a signal'}`),
-    );
-    const code = await this.#daemon.end;
-    if (code !== 0) cannotFill(`CRIU's daemon ended with ${code ?? 'a signal'}`);
-    isFilled = true;
-    // Until its copies are closed, the job waits even for pages that are zeros by right.
-    this.#holder.process.kill('SIGKILL');
-    await this.#holder.end;
+    this.filled.catch(() => restore.kill('SIGKILL'));
   }
 }
 
-function cannotFill(why: string): never {
-  process.stderr.write(`floe agent: the memory of the job could not be filled: ${why}\n`);
+/** The job goes on with zeros. */
+function leave(code: number | null): never {
+  process.stderr.write(`floe agent: what keeps the job waiting for its memory ended with ${code ?? 'a signal'}\n`);
   process.exit(1);
 }
 
-/** Resolves when the process has said something through this descriptor of its, by which it is ready. */
-async function started(process: ChildProcess, descriptor: 1 | 3, what: string): Promise<Started> {
-  const end = endOf(process);
-  const failed = end.then(
-    (code) => didNotStart(what, `it ended with ${code ?? 'a signal'}`),
-    (cause: Error) => didNotStart(what, cause.message),
-  );
-  const ready = once(process, 'spawn').then(
-    () => once(process.stdio[descriptor] as Readable, 'data'),
-    () => failed,
-  );
-  await Promise.race([ready, failed]);
-  return { process, end };
+function lastLine(stream: Readable): () => string {
+  let text = '';
+  stream.setEncoding('utf8').on('data', (more: string) => (text = (text + more).slice(-1000)));
+  return () => text.trim().split('\n').at(-1) ?? '';
 }
 
-function didNotStart(what: string, why: string): never {
+function cannotFill(why: string): FreezerError {
+  const what = `What fills the memory of the job has failed: ${why || 'it gave no reason'}.`;
+  return new FreezerError('lost', what, 'Floe thaws it again.');
+}
+
+function didNotStart(why: string): FreezerError {
   const remedy = 'Thaw it eagerly, or see what the kernel lacks: CONFIG_USERFAULTFD is needed.';
-  throw new FreezerError('failed', `${what} did not start: ${why}.`, remedy);
+  return new FreezerError('failed', `What fills the memory of the job did not start: ${why}.`, remedy);
 }

@@ -8,13 +8,7 @@ import { corrupt } from './openCheckpoint.ts';
 import { type Part, partOf } from './pieces.ts';
 
 type MemoryObject = Index['memory'][number];
-type Range = MemoryObject['ranges'][number];
 
-/**
- * Longer ranges are told in parts. CRIU counts a range's bytes in an int and reserves a buffer for the longest (`collect_iovs` and
- * `drop_iovs` in criu/uffd.c): from 2 GiB on it would write beyond it.
- */
-const LONGEST_RANGE_PAGES = 2 ** 26 / PAGE_BYTES;
 const PROCESS = 1n;
 
 /** The lazy pages of one process, as stretches that are one in memory and one in a chunk, by rising address; in columns, as there are many. */
@@ -46,6 +40,14 @@ export function lazyBytes(lazy: readonly LazyMemory[]): number {
   return lazy.reduce((sum, { sizes }) => sizes.reduce((bytes, size) => bytes + size, sum), 0);
 }
 
+/** Bytes of what is not all zeros. */
+export function missingBytes(lazy: readonly LazyMemory[]): number {
+  return lazy.reduce(
+    (sum, { sizes, chunks }) => sizes.reduce((bytes, size, at) => ((chunks[at] ?? -1) < 0 ? bytes : bytes + size), sum),
+    0,
+  );
+}
+
 function splitObject(object: MemoryObject, parts: PartReader): { eager: MemoryObject; stretches: Stretches } {
   const eager: MemoryObject = { object: object.object, ranges: [], pieces: [] };
   // Each ends with a piece or with a range.
@@ -54,7 +56,7 @@ function splitObject(object: MemoryObject, parts: PartReader): { eager: MemoryOb
     if (!(flags & PageFlags.present)) {
       eager.ranges.push([address, pages, flags]);
     } else if (flags & PageFlags.lazy) {
-      addLazyRange(eager.ranges, address, pages);
+      eager.ranges.push([address, pages, PageFlags.lazy]);
       let at = Number(address);
       parts.take(pages * PAGE_BYTES, (part) => {
         stretches.add(at, part);
@@ -68,24 +70,6 @@ function splitObject(object: MemoryObject, parts: PartReader): { eager: MemoryOb
     }
   }
   return { eager, stretches };
-}
-
-/** Neighbours become one: the daemon asks for no more at once than a range has. */
-function addLazyRange(ranges: Range[], address: string, pages: number): void {
-  let [at, left] = [BigInt(address), pages];
-  const last = ranges.at(-1);
-  if (last?.[2] === PageFlags.lazy && BigInt(last[0]) + BigInt(last[1] * PAGE_BYTES) === at) {
-    const taken = Math.min(left, LONGEST_RANGE_PAGES - last[1]);
-    ranges[ranges.length - 1] = [last[0], last[1] + taken, last[2]];
-    at += BigInt(taken * PAGE_BYTES);
-    left -= taken;
-  }
-  while (left > 0) {
-    const taken = Math.min(left, LONGEST_RANGE_PAGES);
-    ranges.push([String(at), taken, PageFlags.lazy]);
-    at += BigInt(taken * PAGE_BYTES);
-    left -= taken;
-  }
 }
 
 /** An object's content, taken from the beginning in portions of any size. */

@@ -9,7 +9,7 @@ import { Codec } from '../checkpoint/codec.ts';
 import { DigestFiller } from '../checkpoint/digestFiller.ts';
 import { FileFiller } from '../checkpoint/fileFiller.ts';
 import type { FileEntry, Index, Manifest } from '../checkpoint/format.ts';
-import { type LazyMemory, lazyBytes, takeLazyMemory } from '../checkpoint/lazyMemory.ts';
+import { type LazyMemory, missingBytes, takeLazyMemory } from '../checkpoint/lazyMemory.ts';
 import { finishFiles, makeFiles } from '../checkpoint/makeFiles.ts';
 import { corrupt } from '../checkpoint/openCheckpoint.ts';
 import { newDigestSeed } from '../checkpoint/pageDigests.ts';
@@ -18,7 +18,6 @@ import type { Destination } from '../checkpoint/places.ts';
 import { CheckpointReader } from '../checkpoint/reader.ts';
 import { missingFeatures, readCpuFeatures } from '../cpu.ts';
 import { encodePagemap, pagemapName, pagesName } from '../criu/pagemap.ts';
-import { headerLayout } from '../criu/pageServer.ts';
 import { KeyRing } from '../encryption/keyRing.ts';
 import { FreezerError } from '../errors.ts';
 import { isNoSpace } from '../noSpace.ts';
@@ -100,16 +99,17 @@ export class Fetch implements AsyncDisposable {
   }
 
   /** Resolves when a program that was restored lazily has all its memory. Rejects as `fillLazily` does. */
-  async fill({ controlDirectory, criuVersion }: FillOrder): Promise<void> {
-    const totalBytes = lazyBytes(this.#lazy);
+  async fill({ controlDirectory }: FillOrder): Promise<void> {
+    const totalBytes = missingBytes(this.#lazy);
     const cache = new ChunkCache(this.#reader, (chunk, pageDigests) => this.#digests?.chunkRead(chunk, pageDigests));
     const source = new PageSource(this.#lazy, cache);
     source.start();
     await fillLazily({
       controlDirectory,
-      layout: headerLayout(criuVersion),
+      memory: this.#lazy,
       source,
-      onBrought: (doneBytes) => this.#report({ step: 'filling', doneBytes, totalBytes }),
+      // What was asked for twice is brought twice.
+      onBrought: (bytes) => this.#report({ step: 'filling', doneBytes: Math.min(bytes, totalBytes), totalBytes }),
     });
     this.#digests?.keep(this.#reader.manifest.id);
   }

@@ -1,15 +1,15 @@
 /**
  * The lazy pages of a job by their addresses, from chunks that are fetched as the questions come.
  *
- * CRIU's daemon asks for what the program touches, page by page, and in the background for all the rest by rising address, up to
- * 4 MiB at a time. So does a program that goes through its memory. Whoever asks where another question has been just before is taken
- * to go on like that, and the further it went the further is read ahead.
+ * What fills the memory asks for what the program touches, and in the background for all the rest by rising address from where it was
+ * touched last. So does a program that goes through its memory. Whoever asks where another question has been just before is taken to go
+ * on like that, and the further it went the further is read ahead.
  */
 import { PAGE_BYTES } from '../checkpoint/format.ts';
 import type { LazyMemory } from '../checkpoint/lazyMemory.ts';
-import type { Question } from '../criu/lazyPageServer.ts';
 import { FreezerError } from '../errors.ts';
-import type { ChunkCache, HeldChunk } from './chunkCache.ts';
+import type { ChunkCache } from './chunkCache.ts';
+import type { Pages } from './fillMessages.ts';
 
 const FIRST_AHEAD_CHUNKS = 4;
 const MOST_AHEAD_CHUNKS = 128;
@@ -54,39 +54,31 @@ export class PageSource {
    * As many of the pages as can be had at once, one at least, in order. Rejects with `FreezerError` `corrupt` for content that does not
    * verify, `failed` for a page that is not lazy.
    */
-  async answer({ process, address, pages }: Question): Promise<Answer> {
+  async answer({ process, address, pages }: Pages): Promise<Answer> {
     const memory = this.#memory.get(process);
-    const first = memory ? indexAt(memory.addresses, Number(address)) : -1;
+    const first = memory ? indexAt(memory.addresses, address) : -1;
     if (!memory || first < 0) throw unknown(process, address);
-    const wantedEnd = Number(address) + pages * PAGE_BYTES;
+    const wantedEnd = address + pages * PAGE_BYTES;
     using holds = new DisposableStack();
     const answer: Uint8Array[] = [];
-    let at = Number(address);
+    let at = address;
     for (let index = first; at < wantedEnd && index < memory.addresses.length; index++) {
       const begin = memory.addresses[index] ?? 0;
       const end = begin + (memory.sizes[index] ?? 0);
       if (at < begin || at >= end) break;
       const chunk = memory.chunks[index] ?? -1;
-      if (chunk >= 0) this.#readAhead(this.#placeOf.get(chunk) ?? 0);
-      const held = answer.length === 0 ? await this.#content(chunk) : this.#contentAtOnce(chunk);
+      if (chunk < 0) break;
+      this.#readAhead(this.#placeOf.get(chunk) ?? 0);
+      const held = answer.length === 0 ? await this.#cache.get(chunk) : this.#cache.getAtOnce(chunk);
       if (!held) break;
       const until = Math.min(end, wantedEnd);
       const offset = (memory.offsets[index] ?? 0) - begin;
-      if (held === 'zeros') answer.push(Buffer.alloc(until - at));
-      else answer.push(holds.use(held).content.subarray(offset + at, offset + until));
+      answer.push(holds.use(held).content.subarray(offset + at, offset + until));
       at = until;
     }
     if (answer.length === 0) throw unknown(process, address);
     const untilWritten = holds.move();
     return { pages: answer, [Symbol.dispose]: () => untilWritten.dispose() };
-  }
-
-  async #content(chunk: number): Promise<HeldChunk | 'zeros'> {
-    return chunk < 0 ? 'zeros' : await this.#cache.get(chunk);
-  }
-
-  #contentAtOnce(chunk: number): HeldChunk | 'zeros' | undefined {
-    return chunk < 0 ? 'zeros' : this.#cache.getAtOnce(chunk);
   }
 
   #place(chunk: number): void {
@@ -122,7 +114,7 @@ function indexAt(addresses: Float64Array, address: number): number {
   return low;
 }
 
-function unknown(process: number, address: bigint): FreezerError {
+function unknown(process: number, address: number): FreezerError {
   return new FreezerError(
     'failed',
     `The checkpoint has no lazy page at ${address.toString(16)} of process ${process}.`,

@@ -101,7 +101,6 @@ export interface Found {
 
 export interface FillOrder {
   readonly controlDirectory: string;
-  readonly criuVersion: [number, number, number];
 }
 
 export interface EngineEvents {

@@ -1,9 +1,9 @@
 /** Lazy thaws of programs that change their mappings while their memory is on its way. */
-import { writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { defaultToolbox } from '../../test/support/toolbox.ts';
-import { type Kind, onStage, output, untilLines } from '../testing/stage.ts';
+import { type Kind, onStage, output, untilLines, withPrograms } from '../testing/stage.ts';
 import { openProcessRuntime } from './runtime.ts';
 
 const kind: Kind = {
@@ -46,6 +46,15 @@ print digest(), "\\n";
 
 const SIGUSR1 = 10;
 
+/** Starts 40 processes, and kills them all when there is a file. */
+const KILLER = `
+$| = 1;
+my @started = map { my $pid = fork; if (!$pid) { sleep 1000 while 1 } $pid } 1 .. 40;
+print "started\\n";
+select undef, undef, undef, 0.002 until -e 'on';
+print "ended ", scalar(grep { kill(KILL => $_) && waitpid($_, 0) == $_ } @started), "\\n";
+`;
+
 test('mappings that are split meanwhile get their memory, and the job can be frozen', async () => {
   const run = await stage().start(['perl', 'splitter.pl'], (workspace) =>
     writeFile(join(workspace, 'splitter.pl'), SPLITTER),
@@ -67,4 +76,32 @@ test('mappings that are split meanwhile get their memory, and the job can be fro
   expect(await again.ended).toEqual({ kind: 'exited', code: 0 });
   const [before, ...after] = (await output(again)).trim().split('\n');
   expect(after.at(-1)).toBe(before);
+}, 120_000);
+
+test('memory that is unmapped, emptied, moved, protected and inherited meanwhile is what it was, three moves on', async () => {
+  const run = await stage().start(['./rearranger', '48'], withPrograms('rearranger'));
+  await untilLines(run, 1);
+  stage().mode = 'lazy';
+  let moved = await stage().move(run, 1);
+  await writeFile(join(moved.workspace, 'on'), '');
+  await untilLines(moved, 2);
+  expect(await output(moved)).toBe('ready\nwhole\n');
+  for (const epoch of [2, 3]) moved = await stage().move(moved, epoch);
+  await rm(join(moved.workspace, 'on'));
+  expect(await moved.ended).toEqual({ kind: 'exited', code: 0 });
+  expect(await output(moved)).toBe('ready\nwhole\nwhole\n');
+}, 120_000);
+
+test('processes that end meanwhile take nothing with them', async () => {
+  const run = await stage().start(['perl', '-e', KILLER]);
+  await untilLines(run, 1);
+  const { checkpoint } = await run.freeze({ place: stage().place, epoch: 1, afterwards: 'stop' });
+  await run[Symbol.asyncDispose]();
+  stage().mode = 'lazy';
+  for (let epoch = 2; epoch < 12; epoch++) {
+    await using thawed = await stage().thaw(checkpoint.id, epoch);
+    await writeFile(join(thawed.workspace, 'on'), '');
+    expect(await thawed.ended).toEqual({ kind: 'exited', code: 0 });
+    expect(await output(thawed)).toBe('started\nended 40\n');
+  }
 }, 120_000);

@@ -57,7 +57,7 @@ export class Thawing implements AsyncDisposable {
    * After `fetched`. Resolves when the program runs; what is given then brings the rest of its memory, and has the engine. Null where
    * there is no rest.
    */
-  async restore({ agent, folder, facts }: Container): Promise<Filling | null> {
+  async restore({ agent, folder }: Container): Promise<Filling | null> {
     const { rootPid, isLazy } = await this.found;
     if (!isLazy) {
       await agent.request('restore', { rootPid, isLazy });
@@ -65,8 +65,7 @@ export class Thawing implements AsyncDisposable {
       return null;
     }
     await agent.request('listenForPages', {});
-    const { control: controlDirectory } = folder;
-    const brought = this.#engine.peer.request('fill', { controlDirectory, criuVersion: facts.criuVersion });
+    const brought = this.#engine.peer.request('fill', { controlDirectory: folder.control });
     brought.catch(() => agent.notify('abandonPages', {}));
     const restored = agent.request('restore', { rootPid, isLazy });
     await Promise.race([

@@ -8,7 +8,7 @@ import { execa } from 'execa';
 const PROGRAMS = join(import.meta.dirname, '../programs');
 
 /** Each is described at the top of its source. */
-export type ProgramName = 'memory' | 'io_uring' | 'undumpable' | 'capabilities' | 'intruder';
+export type ProgramName = 'memory' | 'io_uring' | 'undumpable' | 'capabilities' | 'intruder' | 'rearranger';
 
 /**
  * Path of a compiled program: static, so that it runs in any image. Compiled once per version of its source, into a cache in
