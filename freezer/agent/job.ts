@@ -14,7 +14,7 @@ import { once } from 'node:events';
 import { copyFile, readFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
-import { explainUndumpable, lastErrors } from '../criu/explain.ts';
+import { explainUndumpable, firstErrors } from '../criu/explain.ts';
 import { LARGEST_DELETED_FILE } from '../criu/obstacles.ts';
 import { FreezerError } from '../errors.ts';
 import type { ProgramEnd } from '../runtime.ts';
@@ -216,7 +216,7 @@ function failure(code: 'dumpFailed' | 'restoreFailed', what: string, log: string
   if (reason && code === 'dumpFailed') {
     return new FreezerError('cannotFreeze', `The job cannot be frozen: it has ${reason.what}.`, reason.remedy);
   }
-  const words = lastErrors(log).join('; ') || 'its log has no error';
+  const words = firstErrors(log).join('; ') || 'its log has no error';
   return new FreezerError(
     code,
     `${what}: ${words}.`,
@@ -228,7 +228,7 @@ function failure(code: 'dumpFailed' | 'restoreFailed', what: string, log: string
 const MACHINE_AT_FAULT = /No space left on device|Cannot allocate memory|Address already in use/;
 
 function machineFailed(log: string): FreezerError {
-  const words = lastErrors(log).join('; ') || 'CRIU was killed';
+  const words = firstErrors(log).join('; ') || 'CRIU was killed';
   const remedy = 'Give the machine more memory or disk; Floe tries again.';
   return new FreezerError('failed', `This machine could not restore the job: ${words}.`, remedy);
 }
@@ -236,7 +236,7 @@ function machineFailed(log: string): FreezerError {
 const DISK_IS_FULL = /No space left on device/;
 
 function noRoom(log: string): FreezerError {
-  const words = lastErrors(log).join('; ');
+  const words = firstErrors(log).join('; ');
   const remedy = 'Give the machine more memory or disk.';
   return new FreezerError('diskFull', `There is no room for the images of the job: ${words}.`, remedy);
 }

@@ -1,13 +1,14 @@
 import { expect, test } from 'vitest';
-import { explainUndumpable, lastErrors } from './explain.ts';
+import { explainUndumpable, firstErrors } from './explain.ts';
 
-const LOG = `(00.041) Warn  (criu/x.c:1): something
+const LOG = `(00.001) Error (criu/rlimit.c:20): rlimit: Can't setup RLIMIT_NOFILE for self: Operation not permitted
+(00.041) Warn  (criu/x.c:1): something
 (00.042200) Error (criu/sk-unix.c:861): unix: Can't dump half of stream unix connection.
 (00.042217) Error (criu/cr-dump.c:1674): Dump files (pid: 1003) failed with -1
 (00.045) Error (criu/cr-dump.c:2098): Dumping FAILED.`;
 
 test("CRIU's errors are given without time stamps and positions, the first first", () => {
-  expect(lastErrors(LOG)).toEqual([
+  expect(firstErrors(LOG)).toEqual([
     "unix: Can't dump half of stream unix connection.",
     'Dump files (pid: 1003) failed with -1',
     'Dumping FAILED.',

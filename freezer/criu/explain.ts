@@ -44,17 +44,20 @@ const KNOWN: readonly [pattern: RegExp, obstacle: Obstacle][] = [
   ],
 ];
 
-/** The last errors in the log, oldest first, without CRIU's time stamps and source positions. */
-export function lastErrors(log: string, most = 3): string[] {
+/** What CRIU goes on after: it says so wherever it has no CAP_SYS_RESOURCE. */
+const HARMLESS = /Can't setup RLIMIT_NOFILE for self/;
+
+/** The first errors in the log, which name the cause, without CRIU's time stamps and source positions. */
+export function firstErrors(log: string, most = 3): string[] {
   const lines = log.split('\n').flatMap((line) => {
     const match = /Error \([^)]*\):\s*(.*)$/.exec(line);
-    return match?.[1] ? [match[1]] : [];
+    return match?.[1] && !HARMLESS.test(match[1]) ? [match[1]] : [];
   });
   return lines.slice(0, most);
 }
 
 /** What cannot be dumped and what to do about it, when the log tells; null when it does not. */
 export function explainUndumpable(log: string): Obstacle | null {
-  const errors = lastErrors(log, 10).join('\n');
+  const errors = firstErrors(log, 10).join('\n');
   return KNOWN.find(([pattern]) => pattern.test(errors))?.[1] ?? null;
 }
