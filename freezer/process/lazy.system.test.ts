@@ -34,6 +34,19 @@ async function processesWith(...words: string[]): Promise<number[]> {
   return found.map(({ pid }) => pid);
 }
 
+/** Has a lot of memory, and when there is a file `on` forks children that touch none of it. */
+const FORKS = `
+use POSIX; $| = 1;
+open my $random, '<', '/dev/urandom'; read $random, my $memory, 512 << 20;
+sub forks { for (1 .. $_[0]) { my $pid = fork; POSIX::_exit(0) if !$pid; waitpid $pid, 0 } }
+print "started\\n";
+select undef, undef, undef, 0.002 until -e 'on';
+forks(3);
+print "warm\\n";
+forks(1000);
+print "ended\\n";
+`;
+
 describe('while the memory is being brought', () => {
   /** Enough that it is not there yet when the program runs. */
   const SIZE_MIB = '512';
@@ -82,6 +95,21 @@ describe('while the memory is being brought', () => {
     const again = await stage().thaw(checkpoint.id, 3);
     expect(await again.ended).toEqual({ kind: 'exited', code: 0 });
     expect(await output(again)).toContain('done');
+  });
+
+  test('a program may fork as often as it likes, also while the store does not answer', async () => {
+    const run = await stage().start(['perl', '-e', FORKS]);
+    await untilLines(run, 1);
+    stage().mode = 'lazy';
+    const moved = await stage().move(run, 1);
+    await writeFile(join(moved.workspace, 'on'), '');
+    await untilLines(moved, 2);
+    for (const pid of await engine()) process.kill(pid, 'SIGSTOP');
+    await untilLines(moved, 3);
+    for (const pid of await filler()) expect(readdirSync(`/proc/${pid}/fd`).length).toBeLessThan(200);
+    for (const pid of await engine()) process.kill(pid, 'SIGCONT');
+    expect(await moved.ended).toEqual({ kind: 'exited', code: 0 });
+    expect(await output(moved)).toBe('started\nwarm\nended\n');
   });
 
   test('content that does not verify ends the run as lost, and says so', async () => {

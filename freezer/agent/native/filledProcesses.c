@@ -19,6 +19,9 @@ enum {
   MOST_ASKED_PAGES = 4 * MOST_PAGES,
   /* How often, each time for a millisecond, an event is waited for where there is no mapping: before Linux 5.15 it may come late. */
   MOST_REFUSALS = 20,
+  LOOK_EVERY = 64,
+  /* Below what any process may map (vm.mmap_min_addr). */
+  NEVER_MAPPED = PAGE_BYTES,
   /* At a time: others have some, too, and answers come meanwhile. */
   MOST_EVENTS = 64,
 };
@@ -100,11 +103,18 @@ static void page_fault(struct process *process, uint64_t address) {
   if (!is_missing) put_zeros(process, address);
 }
 
+/* Of children that have ended nobody tells. A job may fork many, and each takes a descriptor and a state for each page. */
+static void look_for_gone(void) {
+  for (size_t at = 0; at < count; at++)
+    if (all[at]->is_forked && place_zeros(all[at]->descriptor, NEVER_MAPPED) == IS_GONE) all[at]->is_gone = true;
+}
+
 static void forked(const struct process *parent, int descriptor) {
   struct process *child = add_process(parent->id);
   child->is_forked = true;
   missing_copy(&child->missing, &parent->missing);
   watch(child, descriptor, parent->epoll);
+  if (count % LOOK_EVERY == 0) look_for_gone();
 }
 
 static void handle_event(struct process *process, const struct uffd_msg *event) {
