@@ -13,8 +13,8 @@
 
 enum {
   EXPECTED = -1,
-  /* Whoever waits for a page will most likely want those behind it. */
-  WANTED_PAGES = 16,
+  /* Whoever waits for a page will most likely want those behind it, and the engine has the whole chunk. */
+  WANTED_PAGES = 64,
   /* Enough that the engine always knows what is next. */
   MOST_ASKED_PAGES = 4 * MOST_PAGES,
   /* How often, each time for a millisecond, an event is waited for where there is no mapping: before Linux 5.15 it may come late. */
