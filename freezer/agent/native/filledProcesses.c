@@ -17,7 +17,8 @@ enum {
   WANTED_PAGES = 64,
   /* Enough that the engine always knows what is next. */
   MOST_ASKED_PAGES = 4 * MOST_PAGES,
-  /* How often, each time for a millisecond, an event is waited for where there is no mapping: before Linux 5.15 it may come late. */
+  /* After so many, each time with a millisecond for an event, no more is waited for where there is no mapping: before Linux 5.15 the event
+   * may come after the refusal. */
   MOST_REFUSALS = 20,
   LOOK_EVERY = 64,
   /* Below what any process may map (vm.mmap_min_addr). */
@@ -31,7 +32,7 @@ struct process {
   uint32_t id;
   int descriptor, epoll;
   bool is_forked, is_gone;
-  /* For want of a mapping, since the process was heard to change any. */
+  /* For want of a mapping, all in all. */
   unsigned refusals;
   struct missing_pages missing;
 };
@@ -118,7 +119,6 @@ static void forked(const struct process *parent, int descriptor) {
 }
 
 static void handle_event(struct process *process, const struct uffd_msg *event) {
-  if (event->event != UFFD_EVENT_PAGEFAULT) process->refusals = 0;
   uint64_t removed_bytes = event->arg.remove.end - event->arg.remove.start;
   switch (event->event) {
     case UFFD_EVENT_PAGEFAULT:
