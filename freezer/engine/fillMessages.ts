@@ -37,8 +37,11 @@ export interface Question extends Pages {
 
 /** What the filler is told first. What is all zeros is not missing: the kernel has it. */
 export function rangeMessages(memory: readonly LazyMemory[]): Buffer {
-  const ranges = memory.flatMap((one) => [...missingRanges(one)].map((range) => message(Kind.range, range)));
-  return Buffer.concat([...ranges, message(Kind.rangesEnd, { process: 0, address: 0, pages: 0 })]);
+  const ranges = memory.flatMap((one) => [...missingRanges(one)]);
+  const bytes = Buffer.alloc((ranges.length + 1) * MESSAGE_BYTES);
+  for (const [at, range] of ranges.entries()) put(bytes, at * MESSAGE_BYTES, Kind.range, range);
+  put(bytes, ranges.length * MESSAGE_BYTES, Kind.rangesEnd, { process: 0, address: 0, pages: 0 });
+  return bytes;
 }
 
 function* missingRanges({ process, addresses, sizes, chunks }: LazyMemory): Generator<Pages> {
@@ -58,16 +61,16 @@ function* missingRanges({ process, addresses, sizes, chunks }: LazyMemory): Gene
 
 /** What goes before the bytes of these pages. */
 export function answerHeader(pages: Pages): Buffer {
-  return message(Kind.pages, pages);
+  const bytes = Buffer.alloc(MESSAGE_BYTES);
+  put(bytes, 0, Kind.pages, pages);
+  return bytes;
 }
 
-function message(kind: number, { process, address, pages }: Pages): Buffer {
-  const bytes = Buffer.alloc(MESSAGE_BYTES);
-  bytes.writeUInt32LE(kind, 0);
-  bytes.writeUInt32LE(process, 4);
-  bytes.writeBigUInt64LE(BigInt(address), 8);
-  bytes.writeBigUInt64LE(BigInt(pages), 16);
-  return bytes;
+function put(into: Buffer, at: number, kind: number, { process, address, pages }: Pages): void {
+  into.writeUInt32LE(kind, at);
+  into.writeUInt32LE(process, at + 4);
+  into.writeBigUInt64LE(BigInt(address), at + 8);
+  into.writeBigUInt64LE(BigInt(pages), at + 16);
 }
 
 /** Parses questions in pieces of any size. Throws `FreezerError` `failed` for what is none. */
