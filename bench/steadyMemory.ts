@@ -9,7 +9,8 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { memoryBytes } from './machine.ts';
 
-const STEP_BYTES = 16 * 2 ** 20;
+/** No more than the kernel reads ahead for whoever jumps about. */
+const STEP_BYTES = 128 * 2 ** 10;
 /** More than the kernel keeps free itself, or the filling would have no end. */
 const LEFT_FREE_BYTES = 512 * 2 ** 20;
 /** The more is free, the more is handed back while something is measured. */
@@ -35,19 +36,23 @@ export class SteadyMemory implements AsyncDisposable {
     for (let free = await memoryBytes('MemFree'); free > LEFT_FREE_BYTES; free = await memoryBytes('MemFree')) {
       await this.#read(free, signal);
     }
-    // The end of the file has been read last, and so its pages are surely the machine's.
+    // What was read last is surely the machine's.
     this.#readBytes = Math.max(0, this.#readBytes - LET_GO_BYTES);
     await this.#holes.truncate(this.#readBytes);
   }
 
-  /** A page is read once and never again, so that the kernel gives up the oldest first. */
+  /**
+   * A page is read once and never again, so that the kernel gives up the oldest first. From the end, or the kernel would read ahead, in
+   * pieces of 2 MiB, and free as much memory as this takes to have such pieces: the filling had no end for minutes.
+   */
   async #read(bytes: number, signal: AbortSignal): Promise<void> {
-    const end = this.#readBytes + bytes;
+    const end = this.#readBytes + Math.ceil(bytes / STEP_BYTES) * STEP_BYTES;
     await this.#holes.truncate(end);
-    for (; this.#readBytes < end; this.#readBytes += STEP_BYTES) {
+    for (let at = end - STEP_BYTES; at >= this.#readBytes; at -= STEP_BYTES) {
       signal.throwIfAborted();
-      await this.#holes.read(this.#buffer, 0, STEP_BYTES, this.#readBytes);
+      await this.#holes.read(this.#buffer, 0, STEP_BYTES, at);
     }
+    this.#readBytes = end;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
