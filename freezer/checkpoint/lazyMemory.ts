@@ -35,9 +35,9 @@ export function takeLazyMemory(checkpointId: string, index: Index): { index: Ind
   return { index: { ...index, memory }, lazy: lazy.filter(({ sizes }) => sizes.length > 0) };
 }
 
-/** Bytes of all that is lazy. */
-export function lazyBytes(lazy: readonly LazyMemory[]): number {
-  return lazy.reduce((sum, { sizes }) => sizes.reduce((bytes, size) => bytes + size, sum), 0);
+/** Bytes of all that is lazy in a process. */
+export function lazyBytes({ sizes }: LazyMemory): number {
+  return sizes.reduce((sum, size) => sum + size, 0);
 }
 
 /** Bytes of what is not all zeros. */

@@ -29,7 +29,7 @@ interface EagerNeeds {
 export async function isLazyThaw(mode: ThawMode, lazy: readonly LazyMemory[], eager: EagerNeeds): Promise<boolean> {
   if (mode !== 'auto') return mode === 'lazy' && lazy.length > 0;
   const { memoryBytes, imageBytes, imagesDirectory } = eager;
-  const largest = Math.max(0, ...lazy.map((one) => lazyBytes([one])));
+  const largest = Math.max(0, ...lazy.map(lazyBytes));
   const isWorthIt = memoryBytes >= LAZY_FROM_BYTES && largest >= memoryBytes * SHARE_OF_ONE;
   if (!isWorthIt && (lazy.length === 0 || (await roomForImages(imagesDirectory, imageBytes)))) return false;
   return await access(USERFAULTFD).then(

@@ -3,6 +3,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { defaultToolbox } from '../../test/support/toolbox.ts';
+import { FORK_HELPERS } from '../testing/contract/freezes.ts';
 import { type Kind, onStage, output, untilLines, withPrograms } from '../testing/stage.ts';
 import { openProcessRuntime } from './runtime.ts';
 
@@ -49,7 +50,7 @@ const SIGUSR1 = 10;
 /** Starts 40 processes, and kills them all when there is a file. */
 const KILLER = `
 $| = 1;
-my @started = map { my $pid = fork; if (!$pid) { sleep 1000 while 1 } $pid } 1 .. 40;
+my @started = ${FORK_HELPERS};
 print "started\\n";
 select undef, undef, undef, 0.002 until -e 'on';
 print "ended ", scalar(grep { kill(KILL => $_) && waitpid($_, 0) == $_ } @started), "\\n";

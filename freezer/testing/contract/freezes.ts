@@ -207,7 +207,8 @@ const TALK =
   'my $s = IO::Socket::UNIX->new(Peer => "socket") or die; $| = 1; print "ready\\n"; select undef, undef, undef, 0.02 until -e "go"';
 const HEAR_OF_CHILDREN =
   '$| = 1; $SIG{CHLD} = sub { $heard++ }; fork || exec "sleep", 1000; print "ready\\n"; select undef, undef, undef, 0.02 until -e "go"; print $heard + 0, "\\n"';
-const FORK_HELPERS = 'map { my $pid = fork; if (!$pid) { sleep 1000 while 1 } $pid } 1 .. 40';
+/** Perl: the ids of 40 processes that it starts, and that do nothing. */
+export const FORK_HELPERS = 'map { my $pid = fork; if (!$pid) { sleep 1000 while 1 } $pid } 1 .. 40';
 // It waits without starting anything, so that what it starts then has the lowest process ids that there are.
 const START_LATER = `$| = 1; my $wait = sub { select undef, undef, undef, 0.02 until -e $_[0] };
   print "ready\\n"; $wait->("go"); my @started = ${FORK_HELPERS};
