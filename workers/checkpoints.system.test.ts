@@ -125,6 +125,19 @@ describe('a job whose checkpoints are encrypted', () => {
     expect((await stack.runs(id)).map(({ worker }) => worker)).toEqual(['one', 'two']);
   });
 
+  test('goes at once to an idle worker that has the key, whoever looks at it first', async () => {
+    const encryptionKeys = [newKey()];
+    const one = await stack.worker('one', { encryptionKeys });
+    const id = await stack.submitMemory(100, 30);
+    await stack.untilSteps(id, 3);
+    for (const name of ['two', 'three']) await stack.worker(name);
+    await stack.worker('four', { encryptionKeys });
+    one.notify(DRAIN);
+    await stack.until(id, { state: 'succeeded', problem: null, lostMs: 0, crashes: 0 });
+    expect((await stack.runs(id)).map(({ worker }) => worker)).toEqual(['one', 'four']);
+    expect(await stack.queueEvents()).not.toContain('delayed');
+  });
+
   /** Holds the content of a file that is gone in its memory, and proves at the end that it and the other are as they were. */
   const HOLDER = `
     $| = 1; $/ = undef;

@@ -25,6 +25,8 @@ export interface WorkerContext {
   readonly freezeRate: FreezeRate;
   /** As in `FreezeOptions`. */
   readonly bufferBytes: number | undefined;
+  /** As the intake's: no job is taken for a moment, unless that was so just now. */
+  readonly stepAside: () => boolean;
   readonly logger: Logger;
 }
 

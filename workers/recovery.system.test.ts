@@ -212,6 +212,19 @@ describe('a CPU that does not cover the checkpoint', () => {
     expect((await stack.runs(id)).map(({ worker }) => worker)).toEqual(['one', 'three']);
   });
 
+  test('leaves it at once to an idle one that does, however many look at it first', async () => {
+    const one = await stack.worker('one');
+    const id = await stack.submitMemory(100, 30);
+    await stack.untilSteps(id, 3);
+    const poorerOnes = ['two', 'three', 'four', 'five'];
+    for (const name of poorerOnes) await stack.worker(name, { runtime: poorer });
+    await stack.worker('six');
+    one.notify(DRAIN);
+    await stack.until(id, { state: 'succeeded', lostMs: 0 });
+    expect((await stack.runs(id)).map(({ worker }) => worker)).toEqual(['one', 'six']);
+    expect(await stack.queueEvents()).not.toContain('delayed');
+  });
+
   test('starts it afresh when its patience is over and its policy says so', async () => {
     const id = await freeze({ patienceMs: 0, ifNoWorkerFits: 'afresh' });
     await stack.until(id, { state: 'succeeded' });

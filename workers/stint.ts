@@ -3,8 +3,10 @@
  *
  *   claim ─► mine ─► begin ─► watch ─► given back, or ended       (claim.ts, begin.ts, watch.ts)
  *     │                │
- *     │                ├─► later: a while out of the queue       └─► never: the job fails
- *     └─► gone, settled: the queue is told how it ended · unfit: a while out of the queue · staleEpoch: once more
+ *     │                ├─► later: passed on                      └─► never: the job fails
+ *     └─► gone, settled: the queue is told how it ended · unfit: passed on · staleEpoch: once more
+ *
+ * Passed on: to an idle worker, which may be a better place for it; where there is none, a while out of the queue.
  *
  * In every state the lease can be lost (lease.ts). Then the container is killed, nothing more is written, and whoever gets
  * the job next finds out what happened. An error that nobody foresaw ends the same way, after the job has been put
@@ -112,7 +114,7 @@ export class Stint {
         return lease.insist(() => queued.toFront());
       case 'unfit':
         this.#log('this CPU does not cover its checkpoint', { missing: claim.missing });
-        return lease.insist(() => queued.toLater(LATER_MS));
+        return lease.insist(() => this.#passOn());
       case 'settled':
         await settle({ context: this.#context, queued, lease, ledger: claim.ledger }, claim.result);
         return;
@@ -125,6 +127,12 @@ export class Stint {
   async #leaveGone(record: JobRecord | null, lease: Lease): Promise<void> {
     if (record?.result) return report(this.#queued, lease, record.result);
     await lease.insist(() => this.#queued.fail('The job was taken back.'));
+  }
+
+  /** To an idle worker that can run it, if there is one; if it comes back here, there was none. */
+  async #passOn(): Promise<void> {
+    if (this.#context.stepAside()) await this.#queued.toFront();
+    else await this.#queued.toLater(LATER_MS);
   }
 
   async #run(claim: Claim & { kind: 'mine' }, lease: Lease): Promise<void> {
@@ -206,8 +214,10 @@ export class Stint {
     try {
       // A run that had begun is left as it stands: the next one counts it as a crash, which has a budget.
       const why = explain(error);
-      if (this.#ledger?.hasBegun === false) await this.#ledger.notBegun(`${this.#context.worker}: ${why}`);
-      await this.#queued.toLater(LATER_MS);
+      const hasNotBegun = this.#ledger?.hasBegun === false;
+      if (hasNotBegun) await this.#ledger?.notBegun(`${this.#context.worker}: ${why}`);
+      if (hasNotBegun && error instanceof FreezerError) await this.#passOn();
+      else await this.#queued.toLater(LATER_MS);
     } catch (next) {
       this.#log('could not be given back; its lock will expire', { err: next });
     }

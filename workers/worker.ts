@@ -105,6 +105,7 @@ class Daemon implements RunningWorker {
       leaseTerms: { lockDurationMs, stopMarginMs },
       freezes: pLimit(FREEZES_AT_ONCE),
       freezeRate: new FreezeRate(),
+      stepAside: () => this.#intake.stepAside(),
     };
     const run = (job: ConstructorParameters<typeof Stint>[1], token: string) =>
       this.#run(new Stint(this.#context, job, token));

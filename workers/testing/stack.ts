@@ -173,6 +173,12 @@ export class Stack implements AsyncDisposable {
     return (await this.events(id)).map(({ type }) => type);
   }
 
+  /** What BullMQ tells of what happened in a pool's queue, by name. */
+  async queueEvents(): Promise<(string | undefined)[]> {
+    const entries = await this.redis.xrange(this.queue().keys.events ?? '', '-', '+');
+    return entries.map(([, fields]) => fields[fields.indexOf('event') + 1]);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#workers.map((worker) => worker[Symbol.asyncDispose]()));
     await Promise.all([...this.#queues.values()].map((queue) => queue.close()));
