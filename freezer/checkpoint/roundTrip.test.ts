@@ -63,10 +63,15 @@ async function write(content: Buffer, { to = store, keys = null, codec = plain }
   return { written, sentBytes: writer.sentBytes };
 }
 
-async function read({ chunks, packs, pieces, keys }: Written, codec = plain): Promise<Buffer> {
+function readerOf({ chunks, packs, keys }: Written, codec: Codec, from: Store): CheckpointReader {
   const manifest = { id: ID, packs } as unknown as Manifest;
   const opened: OpenedCheckpoint = { manifest, index: { chunks, memory: [], images: [], files: [] }, keys };
-  const reader = new CheckpointReader({ store, prefix: PREFIX } as never, opened, codec);
+  return new CheckpointReader({ store: from, prefix: PREFIX } as never, opened, codec);
+}
+
+async function read(written: Written, codec = plain): Promise<Buffer> {
+  const { chunks, pieces } = written;
+  const reader = readerOf(written, codec, store);
   const contents = new Map<number, Buffer>();
   const wanted = pieces.flatMap((piece) => (typeof piece === 'number' ? [piece] : piece[0] < 0 ? [] : [piece[0]]));
   await reader.readChunks(wanted, (number, content) => void contents.set(number, Buffer.from(content)));
@@ -106,6 +111,28 @@ describe.each([
     expect(written.chunks).toHaveLength(1);
     expect(sentBytes).toBeLessThan(CHUNK_BYTES * 1.01);
     expect((await read(written, codec)).equals(whole)).toBe(true);
+  });
+
+  test('what is read of packs takes no memory when it has been unpacked, and the content stays', async () => {
+    const content = randomBytes(40 * 2 ** 20 + 12345);
+    const { written } = await write(content, { keys, codec });
+    const fetched: Buffer[] = [];
+    const get: Store['get'] = async (...args) => {
+      const bytes = await store.get(...args);
+      fetched.push(bytes);
+      return bytes;
+    };
+    const contents: Uint8Array[] = [];
+    const reader = readerOf(written, codec, Object.assign(Object.create(store), { get }));
+    await reader.readChunks(written.chunks.keys(), (number, part) => {
+      contents[number] = part;
+    });
+    contents[0] = (await reader.readChunk(0)).content;
+    expect(fetched.map(({ byteLength }) => byteLength)).toEqual(fetched.map(() => 0));
+    const parts = written.pieces.map(
+      (piece) => contents[typeof piece === 'number' ? piece : piece[0]] ?? Buffer.alloc(0),
+    );
+    expect(Buffer.concat(parts).equals(content)).toBe(true);
   });
 
   describe('a pack is not believed that has', () => {
