@@ -69,7 +69,7 @@ export interface Store extends AsyncDisposable {
   /** Writes a stream of unknown length, replacing what was there. Bounded memory. Resolves to the size written. */
   putStream(key: string, body: Readable, options?: Cancellable): Promise<{ sizeBytes: number }>;
 
-  /** The whole object, or just `range`. `damaged` when the object ends before the range does. */
+  /** The whole object, or just `range`, in memory that is the caller's alone. `damaged` when the object ends before the range does. */
   get(key: string, options?: Cancellable & { range?: ByteRange }): Promise<Buffer>;
 
   /** The whole object as a stream, for sizes that memory should not hold. */

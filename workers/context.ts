@@ -25,7 +25,7 @@ export interface WorkerContext {
   readonly freezeRate: FreezeRate;
   /** As in `FreezeOptions`. */
   readonly bufferBytes: number | undefined;
-  /** As the intake's: no job is taken for a moment, unless that was so just now. */
+  /** As `Intake.stepAside`. */
   readonly stepAside: () => boolean;
   readonly logger: Logger;
 }

@@ -26,7 +26,10 @@ const PAUSE_MS = 1000;
  * that another takes, to look whether there is one more. While a rate limit holds, however, it does not wait at all.
  */
 const EMPTY_WAITS = { withinMs: 100, most: 10 };
-/** Long enough for many idle workers to look at a job one after the other, and rare enough to keep nobody from its work. */
+/**
+ * Long enough for many idle workers to look at a job one after the other, and rare enough to keep nobody from its work. Once more by the
+ * time that a job comes back which nobody could run (`LATER_MS` in stint.ts).
+ */
 const ASIDE = { forMs: 1000, everyMs: 5000 };
 
 export interface IntakeOptions {

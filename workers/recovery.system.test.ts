@@ -216,8 +216,7 @@ describe('a CPU that does not cover the checkpoint', () => {
     const one = await stack.worker('one');
     const id = await stack.submitMemory(100, 30);
     await stack.untilSteps(id, 3);
-    const poorerOnes = ['two', 'three', 'four', 'five'];
-    for (const name of poorerOnes) await stack.worker(name, { runtime: poorer });
+    for (const name of ['two', 'three', 'four', 'five']) await stack.worker(name, { runtime: poorer });
     await stack.worker('six');
     one.notify(DRAIN);
     await stack.until(id, { state: 'succeeded', lostMs: 0 });

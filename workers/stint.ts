@@ -214,9 +214,10 @@ export class Stint {
     try {
       // A run that had begun is left as it stands: the next one counts it as a crash, which has a budget.
       const why = explain(error);
-      const hasNotBegun = this.#ledger?.hasBegun === false;
-      if (hasNotBegun) await this.#ledger?.notBegun(`${this.#context.worker}: ${why}`);
-      if (hasNotBegun && error instanceof FreezerError) await this.#passOn();
+      const unbegun = this.#ledger?.hasBegun === false ? this.#ledger : null;
+      await unbegun?.notBegun(`${this.#context.worker}: ${why}`);
+      // Of this machine, that is. What is wrong with the store is so for every worker.
+      if (unbegun && error instanceof FreezerError) await this.#passOn();
       else await this.#queued.toLater(LATER_MS);
     } catch (next) {
       this.#log('could not be given back; its lock will expire', { err: next });

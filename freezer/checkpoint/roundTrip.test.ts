@@ -70,7 +70,7 @@ function readerOf({ chunks, packs, keys }: Written, codec: Codec, from: Store): 
 }
 
 async function read(written: Written, codec = plain): Promise<Buffer> {
-  const { chunks, pieces } = written;
+  const { pieces } = written;
   const reader = readerOf(written, codec, store);
   const contents = new Map<number, Buffer>();
   const wanted = pieces.flatMap((piece) => (typeof piece === 'number' ? [piece] : piece[0] < 0 ? [] : [piece[0]]));
@@ -79,6 +79,10 @@ async function read(written: Written, codec = plain): Promise<Buffer> {
     const { content } = await reader.readChunk(number);
     expect(Buffer.from(content).equals(contents.get(number) ?? Buffer.alloc(0))).toBe(true);
   }
+  return joined(written, contents);
+}
+
+function joined({ chunks, pieces }: Written, contents: ReadonlyMap<number, Uint8Array>): Buffer {
   return Buffer.concat(
     pieces.map((piece) => {
       const { chunk = null, offset = 0, sizeBytes = 0 } = partOf(piece, chunks) ?? {};
@@ -122,17 +126,12 @@ describe.each([
       fetched.push(bytes);
       return bytes;
     };
-    const contents: Uint8Array[] = [];
+    const contents = new Map<number, Uint8Array>();
     const reader = readerOf(written, codec, Object.assign(Object.create(store), { get }));
-    await reader.readChunks(written.chunks.keys(), (number, part) => {
-      contents[number] = part;
-    });
-    contents[0] = (await reader.readChunk(0)).content;
+    await reader.readChunks(written.chunks.keys(), (number, part) => void contents.set(number, part));
+    contents.set(0, (await reader.readChunk(0)).content);
     expect(fetched.map(({ byteLength }) => byteLength)).toEqual(fetched.map(() => 0));
-    const parts = written.pieces.map(
-      (piece) => contents[typeof piece === 'number' ? piece : piece[0]] ?? Buffer.alloc(0),
-    );
-    expect(Buffer.concat(parts).equals(content)).toBe(true);
+    expect(joined(written, contents).equals(content)).toBe(true);
   });
 
   describe('a pack is not believed that has', () => {
