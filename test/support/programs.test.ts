@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
@@ -64,6 +64,20 @@ test.for([
   }
   expect(lines.at(-1)).toMatch(/^CORRUPT process \d+: step 1: memory/);
   expect((await running).exitCode).toBe(3);
+});
+
+test('memory notices another file in the place of memory.record', async () => {
+  const running = execa(await program('memory'), ['1', '1000000', '--pace-ms', '1000'], {
+    cwd: directory,
+    reject: false,
+  });
+  const [path, copy] = [join(directory, 'memory.record'), join(directory, 'copy')];
+  for await (const line of running.iterable()) {
+    if (!line.startsWith('step 1 ')) continue;
+    await copyFile(path, copy);
+    await rename(copy, path);
+  }
+  expect((await running).stdout).toMatch(/^CORRUPT process \d+: step 1: memory.record is another file than the open one$/m);
 });
 
 test('io_uring, undumpable and capabilities say what they hold', async () => {

@@ -50,8 +50,11 @@ static void append_line(uint64_t step, uint64_t checksum) {
 
 /* The record ends with the line of `step`, under its name as well as through the open file. */
 static void verify_record(uint64_t step) {
-  struct stat opened, named;
-  if (fstat(record, &opened) != 0 || stat("memory.record", &named) != 0) corrupt("step %lu: memory.record is gone", step);
+  struct stat before, named, opened;
+  do { /* a move gives every file a new inode: where one came between, the two cannot be compared */
+    if (fstat(record, &before) != 0 || stat("memory.record", &named) != 0 || fstat(record, &opened) != 0)
+      corrupt("step %lu: memory.record is gone", step);
+  } while (before.st_ino != opened.st_ino);
   if (opened.st_ino != named.st_ino) corrupt("step %lu: memory.record is another file than the open one", step);
   if (opened.st_size != (off_t)(step * LINE_BYTES))
     corrupt("step %lu: memory.record has %ld bytes instead of %lu", step, (long)opened.st_size, step * LINE_BYTES);
