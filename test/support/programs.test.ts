@@ -77,7 +77,9 @@ test('memory notices another file in the place of memory.record', async () => {
     await copyFile(path, copy);
     await rename(copy, path);
   }
-  expect((await running).stdout).toMatch(/^CORRUPT process \d+: step 1: memory.record is another file than the open one$/m);
+  expect((await running).stdout).toMatch(
+    /^CORRUPT process \d+: step 1: memory.record is another file than the open one$/m,
+  );
 });
 
 test('io_uring, undumpable and capabilities say what they hold', async () => {
