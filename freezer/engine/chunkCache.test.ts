@@ -84,6 +84,39 @@ test('a store that fails is asked again; a chunk that does not verify is told, a
   expect((await cache.get(1)).content[3]).toBe(1);
 });
 
+test.each([
+  ['alone', [] as number[]],
+  ['with others', [1, 2]],
+])('a chunk whose request is never answered, %s, is asked for again by whoever waits for it', async (_, ahead) => {
+  const reader = readerOf(4);
+  const unanswered = Promise.withResolvers<void>();
+  let requests = 0;
+  const answer = async <T>(give: () => Promise<T>): Promise<T> => {
+    requests += 1;
+    if (requests === 1) await unanswered.promise;
+    return await give();
+  };
+  const came: number[] = [];
+  const cache = new ChunkCache(
+    {
+      ...reader,
+      readChunk: (number) => answer(() => reader.readChunk(number)),
+      readChunks: (numbers, ...rest) => answer(() => reader.readChunks(numbers, ...rest)),
+    },
+    (chunk) => came.push(chunk),
+  );
+  cache.readAhead(ahead);
+  const held = await Promise.all([cache.get(1), cache.get(1)]);
+  expect(requests).toBe(2);
+  for (const { content } of held) expect(content[3]).toBe(1);
+
+  unanswered.resolve();
+  if (ahead.length > 0) await cache.get(2);
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(came).toEqual([1, ...ahead.slice(1)]);
+  expect(peek(cache, 1)).toBe(held[0].content);
+});
+
 test('memory is used again for what comes later, but never while somebody holds it', async () => {
   const cache = new ChunkCache(readerOf(4096), () => undefined);
   const buffers = new Set<ArrayBufferLike>();

@@ -2,7 +2,7 @@
  * Chunks of a checkpoint on demand and ahead of demand, in bounded memory. A store that fails is asked again for as long as this
  * process lives: whoever waits here is a program that waits for its memory, and the one who could give it up is the worker.
  */
-import { setTimeout } from 'node:timers/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { type CheckpointReader, MOST_UNPACKED_BYTES, type OnChunk } from '../checkpoint/reader.ts';
 import { FreezerError } from '../errors.ts';
 import { Spaces } from './spaces.ts';
@@ -16,10 +16,20 @@ const BATCH_SPAN_BYTES = 8 * 2 ** 20;
 const BATCHES_IN_FLIGHT = 4;
 const FIRST_RETRY_MS = 200;
 const LONGEST_RETRY_MS = 5000;
+/**
+ * Who has waited so long gets a request of its own. Of many requests one is answered late, or never where its connection has died, and
+ * a store says so only after a minute. What the second one costs is small: a chunk, not the batch.
+ */
+const ASK_AGAIN_AFTER_MS = 1000;
 
 /** A chunk's content, which stays as it is until this is disposed of. */
 export interface HeldChunk extends Disposable {
   readonly content: Uint8Array;
+}
+
+/** A chunk that the store was asked for. */
+interface Coming extends PromiseWithResolvers<void> {
+  isAskedForAgain: boolean;
 }
 
 /** What is kept and let go as one. */
@@ -41,7 +51,7 @@ export class ChunkCache {
    */
   readonly #pieces = new Map<ArrayBufferLike, Piece>();
   readonly #spaces = new Spaces(MOST_UNPACKED_BYTES);
-  readonly #coming = new Map<number, PromiseWithResolvers<void>>();
+  readonly #coming = new Map<number, Coming>();
   #ahead: number[] = [];
   #batches = 0;
   #bytes = 0;
@@ -66,19 +76,30 @@ export class ChunkCache {
     for (;;) {
       const held = this.getAtOnce(chunk);
       if (held) return held;
-      await this.#bring(chunk);
+      const coming = this.#coming.get(chunk) ?? this.#bring(chunk);
+      const timer = setTimeout(() => this.#askAgain(chunk, coming), ASK_AGAIN_AFTER_MS);
+      await coming.promise.finally(() => clearTimeout(timer));
     }
   }
 
-  #bring(chunk: number): Promise<void> {
-    const coming = this.#coming.get(chunk);
-    if (coming) return coming.promise;
-    const expected = this.#expect(chunk);
+  #bring(chunk: number): Coming {
+    const coming = this.#expect(chunk);
+    this.#read(chunk);
+    return coming;
+  }
+
+  /** Once, however many wait. */
+  #askAgain(chunk: number, coming: Coming): void {
+    if (coming.isAskedForAgain) return;
+    coming.isAskedForAgain = true;
+    this.#read(chunk);
+  }
+
+  #read(chunk: number): void {
     void this.#insist([chunk], async () => {
       const { content, digests } = await this.#reader.readChunk(chunk);
       this.#came(chunk, content, digests);
     });
-    return expected;
   }
 
   /** Reads these in the background, before all that was asked for so earlier. */
@@ -92,7 +113,7 @@ export class ChunkCache {
       const batch = this.#nextBatch();
       if (batch.length === 0) return;
       this.#batches += 1;
-      for (const chunk of batch) this.#expect(chunk).catch(() => undefined); // told to whoever asks for the chunk
+      for (const chunk of batch) this.#expect(chunk).promise.catch(() => undefined); // told to whoever asks for the chunk
       void this.#insist(batch, async (rest) => {
         const memoryFor = (sizeBytes: number) => this.#spaces.take(sizeBytes);
         const onChunk: OnChunk = (chunk, content, digests) => this.#came(chunk, content, digests);
@@ -125,17 +146,19 @@ export class ChunkCache {
     return pack === otherPack && Math.abs(offset - otherOffset) <= BATCH_SPAN_BYTES;
   }
 
-  #expect(chunk: number): Promise<void> {
-    const expected = Promise.withResolvers<void>();
-    this.#coming.set(chunk, expected);
-    return expected.promise;
+  #expect(chunk: number): Coming {
+    const coming = { ...Promise.withResolvers<void>(), isAskedForAgain: false };
+    this.#coming.set(chunk, coming);
+    return coming;
   }
 
+  /** Of two answers the first counts. */
   #came(chunk: number, content: Uint8Array, digests: Uint8Array): void {
-    const expected = this.#coming.get(chunk);
+    const coming = this.#coming.get(chunk);
+    if (!coming) return;
     this.#coming.delete(chunk);
     this.#keep(chunk, content);
-    expected?.resolve();
+    coming.resolve();
     this.#onRead(chunk, digests);
   }
 
@@ -172,7 +195,7 @@ export class ChunkCache {
         await read(rest);
       } catch (error) {
         if (!(error instanceof FreezerError && error.code === 'storeFailed')) return this.#giveUp(rest, error);
-        await setTimeout(waitMs);
+        await delay(waitMs);
       }
     }
   }
