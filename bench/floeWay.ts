@@ -8,8 +8,8 @@ import {
   type StepProgress,
   type ThawOptions,
 } from '../freezer/index.ts';
+import { EngineWatch } from '../freezer/testing/engineWatch.ts';
 import { PAGE_BYTES } from './changes.ts';
-import { EngineWatch } from './engineWatch.ts';
 import { Filler, fillerCommand, putFiller } from './filler.ts';
 import type { Ground } from './ground.ts';
 import { changedPages, changeNames, type Load, type Measures, type Part } from './measures.ts';

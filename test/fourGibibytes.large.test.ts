@@ -1,6 +1,7 @@
 /**
  * What the checkpoint engine is for, at its size: a job with 4 GiB of memory survives three moves through S3, encrypted and lazy. It
- * verifies its memory and files all the time; in the end its log, files and exit code are those of a job that nobody moved.
+ * verifies its memory and files all the time; in the end its log, files and exit code are those of a job that nobody moved. Nor does
+ * an engine ever have as much memory as an eighth of the job's.
  *
  * Needs 8 GiB of memory, 10 GiB of disk and some ten minutes.
  */
@@ -12,6 +13,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { debian } from '../freezer/container/testing/kinds.ts';
 import { openProcessRuntime } from '../freezer/process/runtime.ts';
 import type { Run } from '../freezer/runtime.ts';
+import { EngineWatch } from '../freezer/testing/engineWatch.ts';
 import { type Kind, onStage, output, untilLines, withPrograms } from '../freezer/testing/stage.ts';
 import { type Ceph, startCeph } from '../store/testing/ceph.ts';
 import { defaultToolbox } from './support/toolbox.ts';
@@ -21,6 +23,7 @@ import { undisturbed } from './support/undisturbed.ts';
 const WORDS = ['4096', '90', 'plain', '--seed', '7'];
 /** A step of a job whose memory is not there yet waits for half a gigabyte of it. */
 const LINES_WITHIN_MS = 300_000;
+const MOST_ENGINE_BYTES = 512 * 2 ** 20;
 
 const onMachine: Kind = {
   open: (stateDirectory) => openProcessRuntime({ stateDirectory, toolboxDirectory: defaultToolbox() }),
@@ -63,6 +66,7 @@ describe.each([
     const storeUrl = ceph.storeUrl(await ceph.createBucket());
     stage().place = { storeUrl, prefix: 'jobs/a/', encryptionKeys: [randomBytes(32).toString('hex')] };
     stage().mode = 'lazy';
+    using watch = new EngineWatch();
     let run = await stage().start(['./memory', ...WORDS, '--pace-ms', '2000'], withPrograms('memory'));
     for (const epoch of [1, 2, 3]) {
       await untilLines(run, 2 * epoch, LINES_WITHIN_MS);
@@ -73,5 +77,7 @@ describe.each([
     expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
     expect(await output(run)).toBe(expected.stdout);
     expect(await readFile(join(run.workspace, 'memory.record'), 'utf8')).toBe(expected.record);
+    console.info(`${name}: an engine had ${(watch.cost.rssBytes / 2 ** 20).toFixed(0)} MiB at most`);
+    expect(watch.cost.rssBytes).toBeLessThanOrEqual(MOST_ENGINE_BYTES);
   });
 });
