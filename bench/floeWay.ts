@@ -1,13 +1,6 @@
 /** Floe's side, through what its worker uses: the `process` runtime of the freezer's public API. */
 import { join } from 'node:path';
-import {
-  keepSpareEngine,
-  openProcessRuntime,
-  type Run,
-  type Runtime,
-  type StepProgress,
-  type ThawOptions,
-} from '../freezer/index.ts';
+import { keepSpareEngine, openProcessRuntime, type Run, type Runtime, type ThawOptions } from '../freezer/index.ts';
 import { EngineWatch } from '../freezer/testing/engineWatch.ts';
 import { PAGE_BYTES } from './changes.ts';
 import { Filler, fillerCommand, putFiller } from './filler.ts';
@@ -93,18 +86,20 @@ async function measureThaw({ ground, signal }: FloeWay, runtime: Runtime, thaw: 
   await ground.settle();
   await keepSpareEngine({ storeUrl: ground.place.storeUrl }); // as above
   const { checkpointId, epoch, mode } = thaw;
-  const lastSeenAt: Partial<Record<StepProgress['step'], number>> = {};
+  // In no table: they tell where the time went when a thaw takes another time than others.
+  const stages: Measures = {};
   const options: ThawOptions & Thaw = {
     ...runOptions(epoch, signal),
     ...{ checkpointId, epoch, mode, place: ground.place },
     program: { command: ['unused'], env: {} },
     onProgress: ({ step }) => {
-      lastSeenAt[step] = Date.now();
+      if (step === 'restoring') stages[`floe.${mode}.fetchedMs`] = Date.now() - startedAt;
+      if (step === 'filling') stages[`floe.${mode}.filledMs`] = Date.now() - startedAt; // the last one counts
     },
   };
   const startedAt = Date.now();
   await using run = await runtime.thaw(options);
-  const thawedAt = Date.now();
+  stages[`floe.${mode}.thawedMs`] = Date.now() - startedAt;
   await using filler = await Filler.find(run.workspace, untilEnded(run, signal));
   const firstRanAt = await filler.firstRanAfter(startedAt);
   const { endedAt } = await filler.sweep();
@@ -115,20 +110,7 @@ async function measureThaw({ ground, signal }: FloeWay, runtime: Runtime, thaw: 
     [`floe.${mode}.loopDelayP99Ms`]: watch.cost.loopDelayP99Ms,
   };
   await filler.verify();
-  return { ...measures, ...stagesOf(mode, startedAt, { ...lastSeenAt, thawed: thawedAt }) };
-}
-
-/** In no table: they tell where the time went when a thaw takes another time than others. */
-function stagesOf(
-  mode: Thaw['mode'],
-  startedAt: number,
-  { restoring = Number.NaN, thawed, filling }: Partial<Record<StepProgress['step'], number>> & { thawed: number },
-): Measures {
-  return {
-    [`floe.${mode}.fetchedMs`]: restoring - startedAt,
-    [`floe.${mode}.thawedMs`]: thawed - startedAt,
-    ...(filling === undefined ? {} : { [`floe.${mode}.filledMs`]: filling - startedAt }),
-  };
+  return { ...measures, ...stages };
 }
 
 function runOptions(epoch: number, signal: AbortSignal) {

@@ -1,7 +1,7 @@
 /**
  * What the checkpoint engine is for, at its size: a job with 4 GiB of memory survives three moves through S3, encrypted and lazy. It
  * verifies its memory and files all the time; in the end its log, files and exit code are those of a job that nobody moved. Nor does
- * an engine ever have as much memory as an eighth of the job's.
+ * an engine ever have more memory than an eighth of the job's.
  *
  * Needs 8 GiB of memory, 10 GiB of disk and some ten minutes.
  */

@@ -44,42 +44,40 @@ test('memory refuses what it does not know', async () => {
   expect(await memory('0', '2')).toMatchObject({ exitCode: 2, stdout: '' });
 });
 
+const rewrite = (damage: (old: Buffer) => Buffer) => async (path: string) =>
+  writeFile(path, damage(await readFile(path)));
+const replace = async (path: string) => {
+  await copyFile(path, `${path}-copy`);
+  await rename(`${path}-copy`, path);
+};
+
 test.for([
   [
+    'a wrong byte in',
     'memory.state',
-    (old: Buffer) => Buffer.concat([old.subarray(0, 9), Buffer.from([~(old[9] ?? 0)]), old.subarray(10)]),
+    rewrite((old) => Buffer.concat([old.subarray(0, 9), Buffer.from([~(old[9] ?? 0)]), old.subarray(10)])),
+    'memory',
   ],
-  ['memory.record', (old: Buffer) => old.subarray(0, -1)],
-  ['memory.record', (old: Buffer) => Buffer.concat([old.subarray(0, -2), Buffer.from('!\n')])],
-] as const)('memory notices a wrong byte in %s', async ([file, damage]) => {
+  ['a missing byte in', 'memory.record', rewrite((old) => old.subarray(0, -1)), 'memory'],
+  [
+    'wrong bytes in',
+    'memory.record',
+    rewrite((old) => Buffer.concat([old.subarray(0, -2), Buffer.from('!\n')])),
+    'memory',
+  ],
+  ['another file in the place of', 'memory.record', replace, 'memory.record is another file than the open one$'],
+] as const)('memory notices %s %s', async ([, file, damage, words]) => {
   const running = execa(await program('memory'), ['1', '1000000', '--pace-ms', '1000'], {
     cwd: directory,
     reject: false,
   });
-  const path = join(directory, file);
-  const lines = [];
+  const lines: string[] = [];
   for await (const line of running.iterable({ preserveNewlines: false })) {
-    if (line.startsWith('step 1 ')) await writeFile(path, damage(await readFile(path)));
+    if (line.startsWith('step 1 ')) await damage(join(directory, file));
     lines.push(line);
   }
-  expect(lines.at(-1)).toMatch(/^CORRUPT process \d+: step 1: memory/);
+  expect(lines.at(-1)).toMatch(new RegExp(`^CORRUPT process \\d+: step 1: ${words}`));
   expect((await running).exitCode).toBe(3);
-});
-
-test('memory notices another file in the place of memory.record', async () => {
-  const running = execa(await program('memory'), ['1', '1000000', '--pace-ms', '1000'], {
-    cwd: directory,
-    reject: false,
-  });
-  const [path, copy] = [join(directory, 'memory.record'), join(directory, 'copy')];
-  for await (const line of running.iterable()) {
-    if (!line.startsWith('step 1 ')) continue;
-    await copyFile(path, copy);
-    await rename(copy, path);
-  }
-  expect((await running).stdout).toMatch(
-    /^CORRUPT process \d+: step 1: memory.record is another file than the open one$/m,
-  );
 });
 
 test('io_uring, undumpable and capabilities say what they hold', async () => {
