@@ -3,6 +3,7 @@
  * go wrong for every job goes wrong here, before the first one is taken: a state folder that the engine sees elsewhere, a
  * capability that nobody may have, a kernel or an engine that is too old.
  */
+import { basename } from 'node:path';
 import { z } from 'zod';
 import { FreezerError } from '../errors.ts';
 import { makeRunFolder, removeRunFolder } from '../run/folder.ts';
@@ -46,7 +47,7 @@ async function runOnce(
   options: Pick<ContainerPlan, 'capabilities' | 'securityOptions'>,
 ): Promise<FreezerError | null> {
   const folder = await makeRunFolder({ stateDirectory, images }, `probe-${options.capabilities.length}`);
-  const name = `floe-probe-${process.pid}-${Date.now().toString(36)}`;
+  const name = `floe-${basename(folder.root)}`;
   const program = { command: [], env: {}, network: 'none' } as const;
   try {
     const plan = { name, labels, hostname: 'floe', image, program, folder, bundle, mounts: [], ...options };

@@ -206,7 +206,7 @@ class ContainerRuntime implements Runtime {
   ): Promise<Run> {
     const folder = await makeRunFolder(
       { stateDirectory: this.#options.stateDirectory, images: (await this.#prepared()).images },
-      `${jobId}-${epoch}-${Date.now().toString(36)}`,
+      `${jobId}-${epoch}`,
     ).catch((error: unknown) => Promise.reject(explainDiskFull(error)));
     const name = `floe-${basename(folder.root)}`;
     try {

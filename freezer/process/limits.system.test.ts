@@ -139,6 +139,15 @@ describe('groups', () => {
     expect(seen).toContain(group.slice(group.lastIndexOf('/')));
   });
 
+  test('hold all of the container but bubblewrap, whose end would pass for a lost container', async () => {
+    const run = await start(GREEDY, { memoryBytes: 48 * MIB });
+    await untilReady(run);
+    const pids = (await readGroup('memory', 'cgroup.procs')).split('\n');
+    const names = await Promise.all(pids.map(async (pid) => (await readFile(`/proc/${pid}/comm`, 'utf8')).trim()));
+    expect(names).toEqual(expect.arrayContaining(['init', 'sh']));
+    expect(names).not.toContain('bwrap');
+  });
+
   test('are gone with their runs', async () => {
     const run = await start(GREEDY, { cpus: 2, memoryBytes: 48 * MIB });
     await untilReady(run);

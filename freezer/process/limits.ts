@@ -84,8 +84,10 @@ export class RunGroup {
   }
 
   /** What to tell the user when the kernel killed something here because the group was at its limit, else null. */
-  memoryExceeded(): Promise<string | null> {
-    return this.#lastWord ?? this.#readMemoryExceeded();
+  async memoryExceeded(): Promise<string | null> {
+    const seen = await this.#readMemoryExceeded();
+    // The group may have been removed while it was read: then only what was read before that counts.
+    return this.#lastWord ?? seen;
   }
 
   async #readMemoryExceeded(): Promise<string | null> {

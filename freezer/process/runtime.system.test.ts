@@ -114,6 +114,23 @@ describe('check', () => {
   });
 });
 
+describe('a run', () => {
+  const stage = onStage(kind);
+
+  test('has folders of its own, though others of its job are begun at the same moment', async () => {
+    const runs = await Promise.all([1, 2, 3, 4].map((number) => stage().start(['sh', '-c', `echo ${number} > mine`])));
+    for (const run of runs) expect(await run.ended).toEqual({ kind: 'exited', code: 0 });
+    const files = await Promise.all(runs.map((run) => readFile(join(run.workspace, 'mine'), 'utf8')));
+    expect(files).toEqual(['1\n', '2\n', '3\n', '4\n']);
+  });
+
+  test('whose agent is killed is lost, and says so in a sentence', async () => {
+    const agentPid = 2; // init has forked nothing before it
+    const run = await stage().start(['sh', '-c', `kill -9 ${agentPid}; sleep 1000`]);
+    expect(await run.ended).toEqual({ kind: 'lost', reason: 'The container ended. The agent in it was killed' });
+  });
+});
+
 describe('folders nested deeper than a path can name', () => {
   const stage = onStage(kind);
   const NEST = ['perl', '-e', '(mkdir "nested" and chdir "nested") or die $! for 1..3000'];

@@ -39,6 +39,14 @@ export interface ProcessRuntimeOptions {
 
 const NAME = 'process';
 const KILL_AFTER_MS = 2000;
+/** Of bubblewrap, as execa says it. */
+interface SandboxEnd {
+  readonly stderr: string;
+  readonly exitCode?: number | undefined;
+  readonly signal?: NodeJS.Signals | undefined;
+  readonly originalMessage?: string | undefined;
+}
+
 /** The container's exit status when its agent was killed by SIGKILL, as a shell would say it. */
 const AGENT_KILLED = 128 + 9;
 
@@ -170,9 +178,13 @@ async function launch(
       killSignal: 'SIGKILL',
     });
     sandboxPid = sandbox.pid ?? 0;
-    const words = sandbox.then(async ({ exitCode, stderr, shortMessage }) => {
-      const text = (stderr || shortMessage || '').trim().slice(-2000);
-      if (exitCode === AGENT_KILLED) ended({ kind: 'lost', reason: `The container ended. ${text}`.trim() });
+    const words = sandbox.then(async (result) => {
+      const text = lastWords(result);
+      if (result.exitCode === AGENT_KILLED || result.signal) {
+        ended({ kind: 'lost', reason: `The container ended. ${text}` });
+        // Before `gone`, after which nobody asks why.
+        await end.promise;
+      }
       await group?.remove();
       return text;
     });
@@ -187,8 +199,19 @@ async function launch(
   };
   const memoryLimitBytes = group?.limits.memoryBytes;
   const container = { facts, folder, toolboxDirectory, agent, gone, kill, memoryLimitBytes };
-  if (group) await orKill(container, undefined, async () => group.hold(await processTree(sandboxPid)));
+  // All but bubblewrap, whose end tells that the container is gone: the kernel must not choose it when memory runs out.
+  const inContainer = async () => (await processTree(sandboxPid)).slice(1);
+  if (group) await orKill(container, undefined, async () => group.hold(await inContainer()));
   return { container, programEnd: end.promise };
+}
+
+/** Empty where it ended as it should. */
+function lastWords({ stderr, exitCode, signal, originalMessage }: SandboxEnd): string {
+  const words = stderr.trim().slice(-2000);
+  if (words !== '' || exitCode === 0) return words;
+  if (exitCode === AGENT_KILLED) return 'The agent in it was killed';
+  if (signal) return `bwrap was killed by ${signal}`;
+  return exitCode === undefined ? (originalMessage ?? '') : `bwrap ended with exit code ${exitCode}`;
 }
 
 /** A program that the kernel killed for its own use of memory has failed by itself, even where its agent died with it. */
@@ -223,7 +246,7 @@ async function inFolder(
   const images = await openImagesPlace(options.imagesDirectory, options.stateDirectory);
   const folder = await makeRunFolder(
     { stateDirectory: options.stateDirectory, images },
-    `${start.jobId}-${start.epoch}-${Date.now().toString(36)}`,
+    `${start.jobId}-${start.epoch}`,
   );
   let group: RunGroup | null = null;
   try {

@@ -38,12 +38,17 @@ export async function makeClosedFolder(path: string): Promise<void> {
   await chown(path, FLOE_UID, FLOE_UID);
 }
 
-/** The folder's name begins with its owner's. */
+/**
+ * The folder's name begins with its owner's and ends with what makes it new, whenever runs of one job are begun. The run's container and
+ * control group are called after it.
+ */
 export async function makeRunFolder(
   places: { readonly stateDirectory: string; readonly images: ImagesPlace },
   name: string,
 ): Promise<RunFolder> {
-  const root = join(places.stateDirectory, 'runs', `${await ownerName()}-${name}`);
+  const runs = join(places.stateDirectory, 'runs');
+  await mkdir(runs, { recursive: true, mode: 0o700 });
+  const root = await mkdtemp(join(runs, `${await ownerName()}-${name}-`));
   const files = join(root, 'files');
   const folder = {
     root,
@@ -57,7 +62,7 @@ export async function makeRunFolder(
     digests: join(root, 'digests'),
     floe: join(root, 'floe'),
   };
-  await mkdir(files, { recursive: true, mode: 0o700 });
+  await mkdir(files, { mode: 0o700 });
   await chown(folder.images, FLOE_UID, FLOE_UID);
   await Promise.all([folder.control, folder.floe].map(makeClosedFolder));
   return folder;
