@@ -1,5 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
+/** What a test waits for comes, or never does: how soon is the machine's affair. By default one second. */
+const expectations = { poll: { timeout: 25_000 } };
+
 /**
  * Three layers. `unit` needs nothing but Node and is for daily use. `system` works on the real parts (CRIU, Redis, an S3
  * server, container engines, processes that get killed). They wait for those for much of their time, so two files run at once.
@@ -11,6 +14,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
+          expect: expectations,
           sequence: { groupOrder: 0 },
           include: ['{bench,jobs,producers,dashboard,workers,upkeep,freezer,store,scripts,test}/**/*.test.ts'],
           exclude: ['**/*.{system,large}.test.ts'],
@@ -20,6 +24,7 @@ export default defineConfig({
       {
         test: {
           name: 'system',
+          expect: expectations,
           sequence: { groupOrder: 1 },
           include: [
             '{bench,compose,images,jobs,producers,dashboard,workers,upkeep,freezer,store,test}/**/*.system.test.ts',
@@ -32,6 +37,7 @@ export default defineConfig({
       {
         test: {
           name: 'large',
+          expect: expectations,
           sequence: { groupOrder: 2 },
           include: ['test/**/*.large.test.ts'],
           fileParallelism: false,

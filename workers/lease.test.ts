@@ -3,7 +3,9 @@ import { ZodError, z } from 'zod';
 import { FloeError } from '../jobs/index.ts';
 import { Lease } from './lease.ts';
 
-const TERMS = { lockDurationMs: 200, stopMarginMs: 50 };
+/** Long enough for a machine that is busy with other tests to renew it in time. */
+const TERMS = { lockDurationMs: 1000, stopMarginMs: 250 };
+const WAIT = { timeout: 20_000 };
 
 /** Records the terms that the container is given. */
 function containerOf(terms: number[]): (validForMs: number) => void {
@@ -22,9 +24,9 @@ test('renewals go on while Redis agrees, and each gives the container a term sho
   const terms: number[] = [];
   using lease = await Lease.open(renewLock, TERMS);
   lease.attach(containerOf(terms));
-  await vi.waitFor(() => expect(renewLock.mock.calls.length).toBeGreaterThan(6));
+  await vi.waitFor(() => expect(renewLock.mock.calls.length).toBeGreaterThan(6), WAIT);
   expect(lease.signal.aborted).toBe(false);
-  expect(Math.max(...terms)).toBeLessThanOrEqual(150);
+  expect(Math.max(...terms)).toBeLessThanOrEqual(750);
 });
 
 test('the term counts from when the request was sent, not from its answer', async () => {
@@ -33,9 +35,9 @@ test('the term counts from when the request was sent, not from its answer', asyn
   using lease = await Lease.open(() => answers(), TERMS);
   lease.attach(containerOf(terms));
   terms.length = 0;
-  answers = () => new Promise((resolve) => setTimeout(() => resolve(true), 80));
-  await vi.waitFor(() => expect(terms.length).toBeGreaterThan(0));
-  expect(terms[0]).toBeLessThanOrEqual(70);
+  answers = () => new Promise((resolve) => setTimeout(() => resolve(true), 400));
+  await vi.waitFor(() => expect(terms.length).toBeGreaterThan(0), WAIT);
+  expect(terms[0]).toBeLessThanOrEqual(350);
 });
 
 test('a lock that another worker took is lost at once', async () => {
@@ -55,7 +57,7 @@ test.for([
   const openedAt = performance.now();
   answers = broken;
   expect(await lost(lease.signal)).toMatchObject({ code: 'lost' });
-  expect(performance.now() - openedAt).toBeGreaterThan(100);
+  expect(performance.now() - openedAt).toBeGreaterThan(500);
 });
 
 test('insisting repeats what fails, but not what is final, and ends with the lease even when the work hangs', async () => {

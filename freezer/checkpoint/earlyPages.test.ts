@@ -35,13 +35,15 @@ afterEach(async () => {
 const digesting = () => new EarlyPages(directory, writer, { isToStore: false });
 const storing = () => new EarlyPages(directory, writer, { isToStore: true });
 
+const WAIT = { timeout: 20_000 };
+
 /** Resolves when it is known of so much of an image; to its descriptor. */
 async function untilKnown(early: EarlyPages, name: string, length: number): Promise<number> {
   return await vi.waitFor(() => {
     const file = early.handleOf(name)?.fd ?? -1;
     expect(early.digestsOf([{ file, offset: 0, length }])).not.toBeNull();
     return file;
-  });
+  }, WAIT);
 }
 
 test('are known of what there is, wherever it begins, and while more comes', async () => {
@@ -139,7 +141,7 @@ test('no more is stored early than packs have room in memory, and nothing waits 
   await using early = storing();
   writer.holdBack();
   await writeFile(join(directory, 'pages-1.img'), content);
-  await vi.waitFor(() => expect(writer.arePacksFull).toBe(true), { timeout: 20_000 });
+  await vi.waitFor(() => expect(writer.arePacksFull).toBe(true), WAIT);
   await early.stop();
   const file = early.handleOf('pages-1.img')?.fd ?? -1;
   expect(early.partsOf([{ file, offset: 100 * 2 ** 20, length: PAGE_BYTES }])).not.toBeNull();
@@ -152,7 +154,7 @@ test('whoever waits for something to be compressed while packs are full and held
   await using early = storing();
   writer.holdBack();
   await writeFile(join(directory, 'pages-1.img'), randomBytes(200 * 2 ** 20));
-  await vi.waitFor(() => expect(writer.arePacksFull).toBe(true), { timeout: 20_000 });
+  await vi.waitFor(() => expect(writer.arePacksFull).toBe(true), WAIT);
   await early.stop();
   const content = [randomBytes(PAGE_BYTES)];
   let chunk = -1;
