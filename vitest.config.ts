@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-/** What a test waits for comes, or never does: how soon is the machine's affair. By default one second. */
+/** How soon what a test waits for comes is the machine's affair; vitest's own default is one second. */
 const expectations = { poll: { timeout: 25_000 } };
 
 /**

@@ -17,6 +17,7 @@ import { CheckpointReader } from './reader.ts';
 const SEED = 9n;
 const STEP_BYTES = 2 * 2 ** 20;
 const [PREFIX, ID] = ['jobs/a/', '00000001-000001'];
+const WAIT = { timeout: 20_000 };
 const codec = new Codec(await compiledCodec());
 let directory: string;
 let store: Store;
@@ -34,8 +35,6 @@ afterEach(async () => {
 
 const digesting = () => new EarlyPages(directory, writer, { isToStore: false });
 const storing = () => new EarlyPages(directory, writer, { isToStore: true });
-
-const WAIT = { timeout: 20_000 };
 
 /** Resolves when it is known of so much of an image; to its descriptor. */
 async function untilKnown(early: EarlyPages, name: string, length: number): Promise<number> {

@@ -39,14 +39,6 @@ export interface ProcessRuntimeOptions {
 
 const NAME = 'process';
 const KILL_AFTER_MS = 2000;
-/** Of bubblewrap, as execa says it. */
-interface SandboxEnd {
-  readonly stderr: string;
-  readonly exitCode?: number | undefined;
-  readonly signal?: NodeJS.Signals | undefined;
-  readonly originalMessage?: string | undefined;
-}
-
 /** The container's exit status when its agent was killed by SIGKILL, as a shell would say it. */
 const AGENT_KILLED = 128 + 9;
 
@@ -182,7 +174,7 @@ async function launch(
       const text = lastWords(result);
       if (result.exitCode === AGENT_KILLED || result.signal) {
         ended({ kind: 'lost', reason: `The container ended. ${text}` });
-        // Before `gone`, after which nobody asks why.
+        // Before `gone`, which ends the run without that reason.
         await end.promise;
       }
       await group?.remove();
@@ -203,6 +195,14 @@ async function launch(
   const inContainer = async () => (await processTree(sandboxPid)).slice(1);
   if (group) await orKill(container, undefined, async () => group.hold(await inContainer()));
   return { container, programEnd: end.promise };
+}
+
+/** Of bubblewrap, as execa says it. */
+interface SandboxEnd {
+  readonly stderr: string;
+  readonly exitCode?: number | undefined;
+  readonly signal?: NodeJS.Signals | undefined;
+  readonly originalMessage?: string | undefined;
 }
 
 /** Empty where it ended as it should. */
