@@ -5,6 +5,7 @@ export { examineMachine } from './doctor/machine.ts';
 export { keepSpareEngine } from './engine/spare.ts';
 export * from './errors.ts';
 export { openProcessRuntime } from './process/runtime.ts';
+export { DEFAULT_PROCESSES } from './processLimit.ts';
 export { chooseImagesDirectory } from './run/imagesPlace.ts';
 export { LogFile } from './run/logFile.ts';
 export { holdStateFolder, sweepStateFolders } from './run/stateFolder.ts';

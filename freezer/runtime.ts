@@ -30,6 +30,10 @@ export interface Program {
   readonly resources?: {
     readonly cpus?: number | undefined;
     readonly memoryBytes?: number | undefined;
+    /** Processes and threads at a time. Default `DEFAULT_PROCESSES`. */
+    readonly processes?: number | undefined;
+    /** No runtime keeps a job within this; its caller may, by what the run's `files` have. */
+    readonly diskBytes?: number | undefined;
     readonly gpus?: number | undefined;
   };
 }

@@ -1,15 +1,20 @@
 /** Messages about bad input: which field, what is wrong with it, and what was given. */
 import type { z } from 'zod';
 
+/** A spec may be wrong in a million places. */
+const ISSUES_TOLD = 20;
+
 /** One clause per issue: the field, what is wrong, and the value received. */
 export function explainIssues(error: z.ZodError, input: unknown): string {
-  return error.issues
-    .map((issue) => `${fieldName(issue.path)}: ${issue.message}, got ${showValue(valueAt(input, issue.path))}`)
-    .join('; ');
+  const rest = error.issues.length - ISSUES_TOLD;
+  const clauses = error.issues
+    .slice(0, ISSUES_TOLD)
+    .map((issue) => `${fieldName(issue.path)}: ${issue.message}, got ${showValue(valueAt(input, issue.path))}`);
+  return [...clauses, ...(rest > 0 ? [`and ${rest} more`] : [])].join('; ');
 }
 
 function fieldName(path: readonly PropertyKey[]): string {
-  return path.length === 0 ? '(the whole)' : path.map(String).join('.');
+  return path.length === 0 ? '(the whole)' : path.map((key) => String(key).slice(0, 80)).join('.');
 }
 
 /** What is at `path` inside `value`; undefined when there is nothing. */

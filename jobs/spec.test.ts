@@ -2,6 +2,10 @@ import { describe, expect, it } from 'vitest';
 import { FloeError } from './errors.ts';
 import { parseJobSpec } from './spec.ts';
 
+const KIB = 2 ** 10;
+const wide = (count: number, bytes: number) =>
+  Object.fromEntries(Array.from({ length: count }, (_, at) => [`V${at}`, 'y'.repeat(bytes)]));
+
 describe('parseJobSpec', () => {
   it('fills in every default', () => {
     expect(parseJobSpec({ command: ['x'] })).toEqual({
@@ -61,6 +65,38 @@ describe('parseJobSpec', () => {
     [{ command: ['x'], checkpoint: { everyMs: -1 } }, /checkpoint\.everyMs: .*got -1/],
     [{ command: ['x'], checkpoint: { keep: 0 } }, /checkpoint\.keep: .*got 0/],
     [{ command: ['x'], timeout: 5 }, /timeout/],
+    [{ command: ['x', 'a\0b'] }, /command\.1: must not have a NUL/],
+    [{ command: ['x', 'y'.repeat(128 * KIB)] }, /command\.1: must have at most 131071 bytes/],
+    [{ command: ['x', ...Array(9).fill('y'.repeat(127 * KIB))] }, /command: .*at most 1048576 bytes together/],
+    [{ command: ['x', ...Array(200_000).fill('')] }, /command: .*at most 1048576 bytes together/],
+    [{ command: ['x'], env: { A: 'a\0b' } }, /env\.A: must not have a NUL/],
+    [{ command: ['x'], env: { A: 'y'.repeat(128 * KIB - 1) } }, /env: A and its value must have at most 131071/],
+    [{ command: ['x'], env: wide(30, 100 * KIB) }, /env: .*at most 1048576 bytes together/],
+    [{ command: ['x'], name: 'a\0b' }, /name: must not have a NUL/],
+    [{ command: ['x'], directory: '/a\0b' }, /directory: must not have a NUL/],
+    [{ command: ['x'], directory: `/${'y'.repeat(256)}` }, /directory: must have names of at most 255 bytes/],
+    [{ command: ['x'], volumes: [`/${'y/'.repeat(2100)}z`] }, /volumes\.0: must have at most 4095 bytes/],
+    [{ command: ['x'], volumes: Array(51).fill('/a') }, /volumes: .*50/],
+    [{ command: ['x'], outputs: ['a\0b'] }, /outputs\.0: must not have a NUL/],
+    [{ command: ['x'], outputs: ['y'.repeat(5000)] }, /outputs\.0: must have at most 4095 bytes/],
+    [{ command: ['x'], outputs: Array(1001).fill('a') }, /outputs: .*1000/],
+    [
+      { command: ['x', ...Array(9).fill('\u0001'.repeat(100 * KIB))] },
+      /\(the whole\): must have at most 2097152 bytes/,
+    ],
+    [{ command: ['x'], user: 'u'.repeat(201) }, /user: .*200/],
+    [{ command: ['x'], crashBudget: 101 }, /crashBudget: .*100, got 101/],
+    [{ command: ['x'], attempts: 1001 }, /attempts: .*got 1001/],
+    [{ command: ['x'], backoffMs: 2 ** 50 }, /backoffMs: /],
+    [{ command: ['x'], timeoutMs: 2 ** 50 }, /timeoutMs: /],
+    [{ command: ['x'], checkpoint: { everyMs: 2 ** 50 } }, /checkpoint\.everyMs: /],
+    [{ command: ['x'], checkpoint: { patienceMs: 2 ** 50 } }, /checkpoint\.patienceMs: /],
+    [{ command: ['x'], resources: { cpus: 1e-9 } }, /resources\.cpus: /],
+    [{ command: ['x'], resources: { cpus: Number.POSITIVE_INFINITY } }, /resources\.cpus: /],
+    [{ command: ['x'], resources: { memoryBytes: '9999999999TiB' } }, /resources\.memoryBytes: /],
+    [{ command: ['x'], resources: { memoryBytes: '0.0KiB' } }, /resources\.memoryBytes: /],
+    [{ command: ['x'], resources: { diskBytes: 1 } }, /resources\.diskBytes: must be at least 16MiB, got 1/],
+    [{ command: ['x'], resources: { processes: 0 } }, /resources\.processes: .*got 0/],
     ['xz', /\(the whole\): .*got "xz"/],
     [null, /\(the whole\): .*got null/],
   ])('refuses %j and names the field and the value', (input, message) => {
@@ -76,5 +112,27 @@ describe('parseJobSpec', () => {
   it('names every wrong field at once, and cuts long values', () => {
     const input = { command: ['x'], priority: -1, pool: 'x'.repeat(500) };
     expect(() => parseJobSpec(input)).toThrow(/pool: .{0,250}….*priority: .*got -1/);
+  });
+
+  it('says in few words what is wrong in very many places', () => {
+    const words = { command: ['x', ...Array(100_000).fill(1)] };
+    const failure = (() => {
+      try {
+        return parseJobSpec(words);
+      } catch (error) {
+        return error;
+      }
+    })();
+    expect(failure).toMatchObject({ code: 'invalidJob', message: expect.stringMatching(/and 99980 more\.$/) });
+    expect(String(failure).length).toBeLessThan(4000);
+  });
+
+  it('takes what the kernel takes', () => {
+    const spec = { command: ['x', ...Array(7).fill('y'.repeat(128 * KIB - 1))], env: wide(100, 500) };
+    expect(parseJobSpec(spec)).toMatchObject({ env: spec.env });
+    expect(parseJobSpec({ command: ['x'], resources: { diskBytes: '2GiB', processes: 10 } }).resources).toEqual({
+      diskBytes: 2 ** 31,
+      processes: 10,
+    });
   });
 });

@@ -1,5 +1,16 @@
 /** What a user submits. One schema serves the library, the CLI, `job.yaml` and the HTTP API. */
 import { z } from 'zod';
+import {
+  bounds,
+  COMMAND_BYTES,
+  commandBytes,
+  Duration,
+  LimitedPath,
+  LONGEST_WORD_BYTES,
+  NamedPath,
+  SPEC_BYTES,
+  Word,
+} from './bounds.ts';
 import { FloeError } from './errors.ts';
 import { explainIssues } from './explain.ts';
 
@@ -12,7 +23,9 @@ export const ByteSize = z.union([
   z
     .string()
     .regex(/^\d+(\.\d+)?(KiB|MiB|GiB|TiB)$/, 'must be bytes, or a number with KiB, MiB, GiB or TiB')
-    .transform((text) => Math.round(Number.parseFloat(text) * (UNITS[text.slice(-3)] ?? 1))),
+    .max(40)
+    .transform((text) => Math.round(Number.parseFloat(text) * (UNITS[text.slice(-3)] ?? 1)))
+    .pipe(z.int().positive()),
 ]);
 
 /** Pools name queues and are part of every job id. */
@@ -21,18 +34,16 @@ export const PoolName = z
   .regex(/^[a-z][a-z0-9-]{0,39}$/, 'must be 1 to 40 of a-z, 0-9 and "-", beginning with a letter');
 
 /** Where the job has a folder of its own; the system's and Floe's own places stay what they are. */
-const VolumePath = z
-  .string()
-  .refine(
-    (path) =>
-      path.startsWith('/') &&
-      path !== '/' &&
-      !path
-        .split('/')
-        .slice(1)
-        .some((part) => ['', '.', '..'].includes(part)),
-    'must be an absolute path, without "..", "." or a "/" at its end',
-  )
+const VolumePath = NamedPath.refine(
+  (path) =>
+    path.startsWith('/') &&
+    path !== '/' &&
+    !path
+      .split('/')
+      .slice(1)
+      .some((part) => ['', '.', '..'].includes(part)),
+  'must be an absolute path, without "..", "." or a "/" at its end',
+)
   // Engines take a ":" for the end of the path.
   .refine((path) => !/[:\p{Cc}]/u.test(path), 'must not have ":" or control characters')
   .refine(
@@ -40,27 +51,21 @@ const VolumePath = z
     'must not be in /proc, /sys, /dev, /floe or /workspace',
   );
 
-const RelativePath = z
-  .string()
-  .min(1)
-  .refine((path) => !path.startsWith('/') && !path.split('/').includes('..'), 'must stay inside the workspace');
+const RelativePath = LimitedPath.min(1).refine(
+  (path) => !path.startsWith('/') && !path.split('/').includes('..'),
+  'must stay inside the workspace',
+);
 
 /** A reference as engines read it. A leading "-" would be read as an option. */
 const ImageName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,511}$/, 'must be an image name');
 
 export const CheckpointPolicy = z.strictObject({
   /** Time between periodic checkpoints, in ms; 0 for none but those at an interruption. Default 15 minutes. */
-  everyMs: z
-    .int()
-    .min(0)
-    .default(15 * MINUTE_MS),
+  everyMs: Duration.default(15 * MINUTE_MS),
   /** What to do when no checkpoint of the job's can be thawed: start from the beginning, or fail. Default `afresh`. */
   ifUnusable: z.enum(['afresh', 'fail']).default('afresh'),
   /** How long a frozen job waits for a worker whose CPU covers its checkpoint's, in ms. Default 10 minutes. */
-  patienceMs: z
-    .int()
-    .min(0)
-    .default(10 * MINUTE_MS),
+  patienceMs: Duration.default(10 * MINUTE_MS),
   /** What to do once that patience is over: keep waiting, or start from the beginning. Default `wait`. */
   ifNoWorkerFits: z.enum(['wait', 'afresh']).default('wait'),
   /** How many checkpoints are kept, the newest; older ones are removed. At least 1. Default 2. */
@@ -87,53 +92,66 @@ export const CheckpointPolicy = z.strictObject({
  *   They begin with what the image has there.
  * - `network`: `none` takes it away. Default `default`: what the worker's engine gives a container.
  * - `pool`: which workers may run it. Default `default`.
- * - `resources`: limits of the job: CPUs (fractions allowed) and bytes of memory. Default none. `gpus` passes that many GPUs
- *   through; such a job cannot be frozen. Default 0.
+ * - `resources`: limits of the job: CPUs (fractions allowed) and bytes of memory. Default none. `processes`: how many processes and
+ *   threads it may have at a time. Default 4096. `diskBytes`: what it may have on the worker's disk, of files that it writes and that it
+ *   was given, and of logs. Default what the worker says. `gpus` passes that many GPUs through; such a job cannot be frozen. Default 0.
  * - `priority`: 0 to 1000, larger goes first. Default 0.
  * - `attempts`: how often the program may fail by itself before the job fails. Default 1. Interruptions never count.
  * - `backoffMs`: pause before the next attempt. Default 1 s.
  * - `timeoutMs`: how long the program may run in total, frozen time excluded. Default 0: no limit.
- * - `crashBudget`: how many hard crashes of workers the job survives. Default 20.
+ * - `crashBudget`: how many hard crashes of workers the job survives, 100 at most. Default 20.
  * - `outputs`: paths or globs inside the workspace that are kept at the end. Default everything in it.
+ *
+ * bounds.ts has how long and how many they may be.
  */
 const Fields = z.strictObject({
   command: z
-    .array(z.string())
+    .array(Word)
     .refine((words) => words[0] !== '', 'must name a program')
     .default([]),
-  name: z.string().min(1).max(200).optional(),
-  env: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a variable name'), z.string()).default({}),
+  name: Word.min(1).max(200).optional(),
+  env: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a variable name'), Word).default({}),
   image: ImageName.optional(),
   user: z
     .string()
+    .max(bounds.userLength)
     .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?$/, 'must be user or user:group')
     .optional(),
-  directory: z
-    .string()
-    .refine((path) => path.startsWith('/'), 'must be an absolute path')
-    .optional(),
-  volumes: z.array(VolumePath).max(50).default([]),
+  directory: NamedPath.refine((path) => path.startsWith('/'), 'must be an absolute path').optional(),
+  volumes: z.array(VolumePath).max(bounds.volumes).default([]),
   network: z.enum(['default', 'none']).default('default'),
   pool: PoolName.default('default'),
   resources: z
     .strictObject({
-      cpus: z.number().positive().optional(),
+      cpus: z.number().min(bounds.cpus.min).max(bounds.cpus.max).optional(),
       memoryBytes: ByteSize.optional(),
+      processes: z.int().min(1).max(bounds.processes).optional(),
+      diskBytes: ByteSize.refine((bytes) => bytes >= bounds.minDiskBytes, 'must be at least 16MiB').optional(),
       gpus: z.int().min(0).max(64).optional(),
     })
     .default({}),
   priority: z.int().min(0).max(1000).default(0),
-  attempts: z.int().min(1).max(1000).default(1),
-  backoffMs: z.int().min(0).default(1000),
-  timeoutMs: z.int().min(0).default(0),
-  crashBudget: z.int().min(0).default(20),
+  attempts: z.int().min(1).max(bounds.attempts).default(1),
+  backoffMs: z.int().min(0).max(bounds.backoffMs).default(1000),
+  timeoutMs: Duration.default(0),
+  crashBudget: z.int().min(0).max(bounds.crashBudget).default(20),
   checkpoint: CheckpointPolicy.prefault({}),
-  outputs: z.array(RelativePath).default(['.']),
+  outputs: z.array(RelativePath).max(bounds.outputs).default(['.']),
 });
 
 export const JobSpec = Fields.superRefine((spec, context) => {
-  if (spec.command.length > 0 || spec.image !== undefined) return;
-  context.addIssue({ code: 'custom', path: ['command'], input: spec.command, message: 'must name a program' });
+  const refuse = (field: 'command' | 'env', message: string) =>
+    context.addIssue({ code: 'custom', path: [field], input: spec[field], message });
+  const { command, env, image } = spec;
+  if (command.length === 0 && image === undefined) refuse('command', 'must name a program');
+  const tooLong = Object.entries(env).find(([name, value]) => commandBytes([], { [name]: value }) > LONGEST_WORD_BYTES);
+  if (tooLong) refuse('env', `${tooLong[0].slice(0, 40)} and its value must have at most ${LONGEST_WORD_BYTES} bytes`);
+  if (commandBytes(command, env) > COMMAND_BYTES) {
+    const larger = commandBytes(command, {}) > commandBytes([], env) ? 'command' : 'env';
+    refuse(larger, `command and environment must have at most ${COMMAND_BYTES} bytes together`);
+  }
+  if (Buffer.byteLength(JSON.stringify(spec)) > SPEC_BYTES)
+    context.addIssue({ code: 'custom', input: spec, message: `must have at most ${SPEC_BYTES} bytes as JSON` });
 });
 
 /** A complete spec, defaults filled in. */

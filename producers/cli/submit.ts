@@ -37,6 +37,8 @@ interface SubmitFlags extends CommonOptions {
   readonly crashBudget?: number;
   readonly cpus?: number;
   readonly memory?: string;
+  readonly disk?: string;
+  readonly processes?: number;
   readonly output?: string[];
   readonly wait?: boolean;
 }
@@ -84,6 +86,12 @@ export function addSubmit(program: Command): void {
     )
     .option('--cpus <number>', 'limit of CPUs, fractions allowed (default: none)', numberFlag('--cpus'))
     .option('--memory <size>', 'limit of memory, such as 512MiB (default: none)')
+    .option('--disk <size>', "limit of what it may have on the worker's disk (default: the worker's)")
+    .option(
+      '--processes <number>',
+      'limit of processes and threads at a time (default: 4096)',
+      integerFlag('--processes'),
+    )
     .option('--gpus <number>', 'GPUs; such a job cannot be frozen (default: 0)', integerFlag('--gpus'))
     .option('-o, --output <glob>', 'what to keep of the workspace; may be repeated (default: all)', collect)
     .option('--wait', "wait for the end, and exit with the job's exit code")
@@ -162,7 +170,13 @@ export async function readSubmission(
     ),
     resources: merged(
       file.resources,
-      withoutUndefined({ cpus: flags.cpus, memoryBytes: flags.memory, gpus: flags.gpus }),
+      withoutUndefined({
+        cpus: flags.cpus,
+        memoryBytes: flags.memory,
+        diskBytes: flags.disk,
+        processes: flags.processes,
+        gpus: flags.gpus,
+      }),
     ),
   });
   // The schema at the border, in `Floe.submit`, decides whether this is a spec.
