@@ -5,10 +5,11 @@
 
 /**
  * How a program ended: by itself, by a signal, or with its container, whose reason is then given. The first two have a
- * reason, one sentence, where the program went beyond its own limit of memory.
+ * reason, one sentence, where the program went beyond its own limit of memory. `cannotStart`: why the program never ran, where no other
+ * try could go better: it is not there, or is no program.
  */
 export type ProgramEnd =
-  | { kind: 'exited'; code: number; reason?: string }
+  | { kind: 'exited'; code: number; reason?: string; cannotStart?: string }
   | { kind: 'killed'; signal: number; reason?: string }
   | { kind: 'lost'; reason: string };
 

@@ -13,7 +13,7 @@ export const JobResult = z.strictObject({
   outcome: z.enum(['succeeded', 'failed', 'cancelled']),
   /** Null when the program did not end by itself: cancelled, timed out, out of crash budget. */
   end: ProgramEnd.nullable(),
-  /** Why, when it is not the program's own end, when the program went beyond its memory, or when its outputs cannot be read: a stable code and a sentence. */
+  /** Why, when it is not the program's own end, when the program went beyond its memory or disk or never ran, or when its outputs cannot be read: a stable code and a sentence. */
   reason: z.strictObject({ code: z.string(), message: z.string() }).nullable(),
   /** The run that ended it. */
   epoch: z.int(),

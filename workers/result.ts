@@ -7,6 +7,9 @@ import type { QueuedJob } from './queuedJob.ts';
 
 type Reason = NonNullable<JobResult['reason']>;
 
+/** The code of a reason: whatever attempts are left, none would go better. */
+export const CANNOT_START = 'cannotStart';
+
 /** A job that ends without its program having ended by itself. */
 export function resultWithoutEnd(
   context: WorkerContext,
@@ -28,17 +31,22 @@ export function resultWithoutEnd(
   };
 }
 
-/** A job whose program ended by itself: it succeeded if it exited with 0. A reason is that it outgrew its own limit. */
+/** A job whose program ended by itself: it succeeded if it exited with 0. A reason is that it outgrew its own limit, or never ran. */
 export function resultOfEnd(context: WorkerContext, queued: QueuedJob, end: RuntimeEnd): JobResult {
   const exitCode = end.kind === 'exited' ? end.code : null;
   const signal = end.kind === 'killed' ? end.signal : null;
-  const reason =
-    end.kind === 'lost' || end.reason === undefined ? null : { code: 'memoryExceeded', message: end.reason };
   return {
-    ...resultWithoutEnd(context, queued, 'failed', reason),
+    ...resultWithoutEnd(context, queued, 'failed', reasonOfEnd(end)),
     outcome: exitCode === 0 ? 'succeeded' : 'failed',
     end: { exitCode, signal },
   };
+}
+
+function reasonOfEnd(end: RuntimeEnd): Reason | null {
+  if (end.kind === 'lost') return null;
+  if (end.reason !== undefined) return { code: 'memoryExceeded', message: end.reason };
+  if (end.kind === 'killed' || end.cannotStart === undefined) return null;
+  return { code: CANNOT_START, message: `The program cannot be started: ${end.cannotStart}.` };
 }
 
 /**

@@ -21,7 +21,7 @@ import { keepLogs, keepOutputs } from './keep.ts';
 import type { InsistOptions } from './lease.ts';
 import { describeEnd } from './ledger.ts';
 import { LogShipper } from './logShipper.ts';
-import { resultOfEnd, resultWithoutEnd } from './result.ts';
+import { CANNOT_START, resultOfEnd, resultWithoutEnd } from './result.ts';
 import { Retention } from './retention.ts';
 import { type Ending, settle, untilStored } from './settle.ts';
 import { LONGEST_TIMER_MS } from './timer.ts';
@@ -100,7 +100,8 @@ class Watch implements Disposable {
     await this.#run.kill();
     if (end.kind === 'lost') return this.#containerLost(end.reason);
     const result = resultOfEnd(context, queued, end);
-    const isLast = result.outcome === 'succeeded' || !queued.mayFailAgain(ledger.failures);
+    const mayFailAgain = result.reason?.code !== CANNOT_START && queued.mayFailAgain(ledger.failures);
+    const isLast = result.outcome === 'succeeded' || !mayFailAgain;
     if (isLast) return this.#conclude(result, { outputs: true });
     const message = describeEnd(result);
     await this.#shipper.finish();

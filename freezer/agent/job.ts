@@ -9,7 +9,7 @@
  * A dump that fails leaves the job running: CRIU lets go of what it stopped. While the job is stopped CRIU is still
  * there and holds it; should CRIU be killed then, the job would run on unnoticed, so the container ends.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFile, readFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
@@ -86,7 +86,7 @@ export class Job {
     const { uid, gid, groups } = user ?? ROOT;
     const ids = [String(uid), String(gid), groups.join(',') || '-'];
     const options = ['run', STATUS_FILE, log('stdout'), log('stderr'), directory, ...ids, ...command];
-    const supervisor = spawn(SUPERVISOR_FILE, options, { env, stdio: 'ignore', detached: true });
+    const supervisor = spawnSupervisor(options, env);
     await once(supervisor, 'spawn');
     await this.#watch(supervisor.pid ?? 0);
   }
@@ -195,10 +195,25 @@ export class Job {
   }
 }
 
+/** What Node and the kernel say of arguments and an environment that they never take; whatever else fails may go better later. */
+const NEVER_TAKEN = ['E2BIG', 'ENAMETOOLONG', 'EINVAL', 'ERR_INVALID_ARG_VALUE'];
+
+function spawnSupervisor(options: readonly string[], env: NodeJS.ProcessEnv): ChildProcess {
+  try {
+    return spawn(SUPERVISOR_FILE, options, { env, stdio: 'ignore', detached: true });
+  } catch (cause) {
+    if (!(cause instanceof Error && 'code' in cause && NEVER_TAKEN.includes(String(cause.code)))) throw cause;
+    const what = `The program cannot be started: the kernel does not take its arguments and environment (${cause.code}).`;
+    const remedy = 'Submit it with fewer and shorter ones; those of its image count, too.';
+    throw new FreezerError('unsupported', what, remedy, { cause });
+  }
+}
+
 async function readStatus(): Promise<ProgramEnd> {
   const text = await readFile(STATUS_FILE, 'utf8').catch(() => '');
-  const [how, number] = text.trim().split(' ');
-  if (how === 'exited') return { kind: 'exited', code: Number(number) };
+  const [how, number, ...reason] = text.trim().split(' ');
+  const cannotStart = reason.length === 0 ? {} : { cannotStart: reason.join(' ') };
+  if (how === 'exited') return { kind: 'exited', code: Number(number), ...cannotStart };
   if (how === 'killed') return { kind: 'killed', signal: Number(number) };
   // What kept the supervisor from its work it has said in the job's log.
   const log = await readFile(join(places.logs, 'stderr'), 'utf8').catch(() => '');

@@ -14,7 +14,7 @@
  *       Everything the job leaves behind is reparented to the supervisor, so no process slips out of the tree that
  *       CRIU dumps. Exit status: 0 when STATUS was written, 125 when it could not be, 126 when the job could not be
  *       set up (the reason is on STDERR). A COMMAND that cannot be executed is reported as "exited 127" or "exited 126",
- *       as a shell would.
+ *       as a shell would, and " REASON" after that where no other try could go better.
  * wait  returns when process PID has ended, whoever its parent is. Exit status: 0, or 125 when it cannot be watched.
  *
  * The job gets no capability, can gain none, and has a seccomp profile (seccomp.c). So has the supervisor itself.
@@ -44,6 +44,7 @@ enum { STATUS_UNWRITABLE = 125, SETUP_FAILED = 126, NOT_FOUND = 127 };
 enum { STATUS_FD = 3 };
 enum { KILLED_FIRST_BY = 500, OOM_SCORE_MAX = 1000 };
 enum { LOG_COUNT = 2, SPACE_LOOK_MS = 1000 };
+enum { REASON_SIZE = 512 };
 
 /* A log and the pipe that what belongs in it comes through. */
 struct stream {
@@ -61,6 +62,34 @@ struct user {
 static void give_up(const char *what) {
   fprintf(stderr, "floe: %s: %s\n", what, strerror(errno));
   exit(SETUP_FAILED);
+}
+
+/* Whether an error is about the program or its folder, and not about what the machine has at the moment. */
+static int is_for_good(int error) {
+  const int for_good[] = {E2BIG, EACCES, EINVAL, EISDIR, ELIBBAD, ELOOP, ENAMETOOLONG, ENOENT, ENOEXEC, ENOTDIR, EPERM};
+  for (size_t at = 0; at < sizeof for_good / sizeof *for_good; at++)
+    if (error == for_good[at]) return 1;
+  return 0;
+}
+
+/* In the child that was to become COMMAND: says on its stderr why it cannot, and to the supervisor if that is for good. */
+static void cannot_start(const char *what, int exit_code) {
+  int error = errno;
+  char reason[REASON_SIZE];
+  snprintf(reason, sizeof reason, "%.400s: %s", what, strerror(error));
+  fprintf(stderr, "floe: %s\n", reason);
+  if (is_for_good(error) && write(STATUS_FD, reason, strlen(reason)) < 0) _exit(SETUP_FAILED);
+  _exit(exit_code);
+}
+
+/* What `cannot_start` told, on one line; empty when COMMAND runs, which closes the pipe. */
+static void read_reason(int pipe, char reason[static REASON_SIZE]) {
+  ssize_t count;
+  while ((count = read(pipe, reason, REASON_SIZE - 1)) < 0 && errno == EINTR) {}
+  reason[count < 0 ? 0 : count] = 0;
+  for (char *at = reason; *at; at++)
+    if ((unsigned char)*at < ' ') *at = '?';
+  close(pipe);
 }
 
 /* The number at `text`, which ends at `end`. */
@@ -170,7 +199,7 @@ static void redirect(const char *path, int flags, int target) {
   if (dup2(fd, target) < 0) give_up(path);
 }
 
-static void start(const char *directory, const struct user *user, const int *outputs, char **command) {
+static void start(const char *directory, const struct user *user, const int *outputs, int report, char **command) {
   /* A group of its own: `kill 0` is the job's to use, and must not reach the supervisor. */
   if (setpgid(0, 0) != 0) give_up("cannot make a process group");
   sigset_t none;
@@ -178,27 +207,30 @@ static void start(const char *directory, const struct user *user, const int *out
   sigprocmask(SIG_SETMASK, &none, NULL);
   for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
   if (dup2(outputs[0], STDOUT_FILENO) < 0 || dup2(outputs[1], STDERR_FILENO) < 0) give_up("cannot redirect its output");
-  if (syscall(SYS_close_range, STATUS_FD, ~0U, 0) != 0) give_up("cannot close the supervisor's files");
+  /* In the place of STATUS, which is the supervisor's alone. */
+  if (dup3(report, STATUS_FD, O_CLOEXEC) < 0) give_up("cannot keep the way to the supervisor");
+  if (syscall(SYS_close_range, STATUS_FD + 1, ~0U, 0) != 0) give_up("cannot close the supervisor's files");
   be_killed_first();
   become(user);
-  if (chdir(directory) != 0) give_up(directory);
+  if (chdir(directory) != 0) cannot_start(directory, SETUP_FAILED);
   execvp(command[0], command);
-  fprintf(stderr, "floe: %s: %s\n", command[0], strerror(errno));
-  _exit(errno == ENOENT ? NOT_FOUND : SETUP_FAILED);
+  cannot_start(command[0], errno == ENOENT ? NOT_FOUND : SETUP_FAILED);
 }
 
 /* In one write: whoever reads STATUS sees all of it or nothing. */
-static int record(int status) {
-  char text[64];
-  int length = WIFSIGNALED(status) ? snprintf(text, sizeof text, "killed %d\n", WTERMSIG(status))
-                                   : snprintf(text, sizeof text, "exited %d\n", WEXITSTATUS(status));
+static int record(int status, const char *reason) {
+  char text[REASON_SIZE + 32];
+  const char *space = *reason ? " " : "";
+  int length = WIFSIGNALED(status)
+                   ? snprintf(text, sizeof text, "killed %d\n", WTERMSIG(status))
+                   : snprintf(text, sizeof text, "exited %d%s%s\n", WEXITSTATUS(status), space, reason);
   return write(STATUS_FD, text, length) == length && fsync(STATUS_FD) == 0 ? 0 : STATUS_UNWRITABLE;
 }
 
 static void wake_up(int number) { (void)number; }
 
 /* Relays until the job has ended, and records how. */
-static int supervise(pid_t job, struct stream *streams) {
+static int supervise(pid_t job, struct stream *streams, const char *reason) {
   sigset_t none;
   sigemptyset(&none);
   for (;;) {
@@ -207,7 +239,7 @@ static int supervise(pid_t job, struct stream *streams) {
       if (ended != job) continue;
       for (int at = 0; at < LOG_COUNT; at++)
         if (drain(&streams[at]) != 0) return STATUS_UNWRITABLE;
-      return record(status);
+      return record(status, reason);
     }
     struct pollfd entries[LOG_COUNT];
     for (int at = 0; at < LOG_COUNT; at++) entries[at] = (struct pollfd){streams[at].pipe, POLLIN, 0};
@@ -236,13 +268,18 @@ static int run(char **arguments) {
   sigemptyset(&child);
   sigaddset(&child, SIGCHLD);
   if (sigprocmask(SIG_BLOCK, &child, NULL) != 0 || signal(SIGCHLD, wake_up) == SIG_ERR) give_up("cannot watch the job");
+  int report[2];
+  if (pipe2(report, O_CLOEXEC) != 0) give_up("cannot make a pipe");
   close_the_way_up();
   pid_t job = fork();
   if (job < 0) give_up("cannot fork");
-  if (job == 0) start(arguments[3], &user, outputs, arguments + 7);
+  if (job == 0) start(arguments[3], &user, outputs, report[1], arguments + 7);
   for (int at = 0; at < LOG_COUNT; at++) close(outputs[at]);
+  close(report[1]);
   drop_capabilities();
-  return supervise(job, streams);
+  static char reason[REASON_SIZE];
+  read_reason(report[0], reason);
+  return supervise(job, streams, reason);
 }
 
 static int wait_for(pid_t pid) {
