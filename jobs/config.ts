@@ -10,6 +10,7 @@ import { z } from 'zod';
 import { collectSettings, type Settings } from './configSources.ts';
 import { FloeError } from './errors.ts';
 import { showValue } from './explain.ts';
+import { DEFAULT_LOG_BYTES_IN_REDIS } from './log.ts';
 import { PoolName } from './spec.ts';
 
 /** Beyond any use, and within what a timer of Node's can take: one that is set for longer fires at once. */
@@ -73,6 +74,12 @@ const WorkerOptions = z.strictObject({
     'FLOE_BUFFER_BYTES',
     "Most of a job's memory that waits in the worker's to be compressed, bytes. More lets a job go on sooner while a checkpoint is sent.",
     '67108864',
+  ),
+  logBytesInRedis: option(
+    integer(2 ** 20),
+    'FLOE_LOG_BYTES_IN_REDIS',
+    'What the logs of all jobs of the fleet together may have in Redis, bytes. Never more than a quarter of its maxmemory. The same for all workers.',
+    '268435456',
   ),
   slots: option(integer(1, 1000), 'FLOE_SLOTS', 'Jobs that it runs at once.', 'number of cores'),
   lockDurationMs: option(
@@ -225,6 +232,7 @@ function withDefaults(options: Options, env: NodeJS.ProcessEnv): Config {
       pools: worker.pools ?? ['default'],
       runtimes: runtimesOf(worker.runtimes ?? []),
       imagesDir: worker.imagesDir === undefined ? null : resolve(worker.imagesDir),
+      logBytesInRedis: worker.logBytesInRedis ?? DEFAULT_LOG_BYTES_IN_REDIS,
       slots: worker.slots ?? availableParallelism(),
       lockDurationMs: worker.lockDurationMs ?? 30_000,
       stopMarginMs: worker.stopMarginMs ?? 5000,

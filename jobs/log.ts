@@ -6,19 +6,21 @@
  * them was undone with the rest of its work. Reading the runs in order and cutting each at the earliest start of all later
  * ones gives every line once.
  *
- * Redis keeps the newest runs whole as far as they have `LOG_ENTRIES_KEPT` entries together, and the run in which that
- * number is reached; the logs of older runs go when a run writes its first entry. So a job takes about three times that number
- * at most, however often it moves. What has gone is told as `skipped`.
+ * Redis keeps the last `LOG_BYTES_KEPT` of a job, in all of its runs together, and less where the logs of all jobs would take more than
+ * the fleet's bound (logAccounts.ts). What has gone is told as `skipped`.
  */
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
+import { LOG_ACCOUNTS, LOG_ENTRY_COST_BYTES, TRIMMED_AT_ONCE_BYTES } from './logAccounts.ts';
 import { redisKeys } from './names.ts';
 import { type RunRecord, readRecord, readRuns } from './record.ts';
 import { isFinal } from './state.ts';
 
-/** About how much of one run's log Redis keeps: 4096 entries of at most 16 KiB. The store has all of it at the end. */
-export const LOG_ENTRIES_KEPT = 4096;
+/** About how much of one job's log Redis keeps. The store has all of it at the end. */
+export const LOG_BYTES_KEPT = 4 * 2 ** 20;
 export const LOG_ENTRY_BYTES = 16 * 1024;
+/** What the logs of all jobs may have in Redis where nobody says otherwise. */
+export const DEFAULT_LOG_BYTES_IN_REDIS = 256 * 2 ** 20;
 
 export type LogStream = 'stdout' | 'stderr';
 
@@ -32,39 +34,37 @@ export type LogEntry =
   | { kind: 'rewound'; stream: LogStream; epoch: number; offsetBytes: number }
   | { kind: 'skipped'; stream: LogStream; epoch: number; sizeBytes: number };
 
-/** KEYS: the record, the run's log, the runs. */
-const APPEND = `
+/**
+ * KEYS: the record, the run's log. ARGV: epoch, id, what the job's log may have, what all may, stream, offset, bytes. A log that nobody
+ * counted is of an earlier version of Floe.
+ */
+const APPEND = `${LOG_ACCOUNTS}
 local owner = redis.call('HGET', KEYS[1], 'epoch') or '0'
 if ARGV[1] ~= owner then return 0 end
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'stream', ARGV[3], 'offset', ARGV[4], 'bytes', ARGV[5])
-if redis.call('XLEN', KEYS[2]) > 1 then return 1 end
-local epochs = redis.call('HKEYS', KEYS[3])
-table.sort(epochs, function(a, b) return tonumber(a) > tonumber(b) end)
-local kept = 0
-for _, each in ipairs(epochs) do
-  local log = KEYS[1] .. ':log:' .. each
-  if kept < tonumber(ARGV[2]) then kept = kept + redis.call('XLEN', log) else redis.call('UNLINK', log) end
-end
+local id = ARGV[2]
+if not redis.call('ZSCORE', ACCOUNTS, id) then dropLog(id) end
+redis.call('XADD', KEYS[2], '*', 'stream', ARGV[5], 'offset', ARGV[6], 'bytes', ARGV[7])
+charge(id, #ARGV[7] + ${LOG_ENTRY_COST_BYTES})
+local excess = tonumber(redis.call('ZSCORE', ACCOUNTS, id)) - tonumber(ARGV[3])
+if excess > 0 then trimLog(id, excess + ${TRIMMED_AT_ONCE_BYTES}) end
+makeRoom(tonumber(ARGV[4]))
 return 1`;
 
-/** Appends what a run wrote; at most `LOG_ENTRY_BYTES` a call. False when the run no longer owns the job. */
+/**
+ * Appends what a run wrote; at most `LOG_ENTRY_BYTES` a call. False when the run no longer owns the job. `fleetBytes`: what the logs of all
+ * jobs together may have.
+ */
 export async function appendLog(
   redis: Redis,
   id: string,
   epoch: number,
   entry: { stream: LogStream; offsetBytes: number; bytes: Buffer },
+  fleetBytes: number = DEFAULT_LOG_BYTES_IN_REDIS,
 ): Promise<boolean> {
-  const keys = [redisKeys.record(id), redisKeys.log(id, epoch), redisKeys.runs(id)];
-  const written = await redis.eval(
-    APPEND,
-    keys.length,
-    ...keys,
-    epoch,
-    LOG_ENTRIES_KEPT,
-    entry.stream,
-    entry.offsetBytes,
-    entry.bytes,
-  );
+  const { stream, offsetBytes, bytes } = entry;
+  const keys = [redisKeys.record(id), redisKeys.log(id, epoch)];
+  const limits = [LOG_BYTES_KEPT, fleetBytes];
+  const written = await redis.eval(APPEND, keys.length, ...keys, epoch, id, ...limits, stream, offsetBytes, bytes);
   return written === 1;
 }
 

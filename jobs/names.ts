@@ -36,6 +36,10 @@ export const redisKeys = {
   runs: (id: string) => `${QUEUE_PREFIX}:job:${id}:runs`,
   /** Stream: what one run wrote to stdout and stderr, see log.ts. */
   log: (id: string, epoch: number) => `${QUEUE_PREFIX}:job:${id}:log:${epoch}`,
+  /** What logs have in Redis, see logAccounts.ts. */
+  logBytes: `${QUEUE_PREFIX}:logs:bytes`,
+  logTotal: `${QUEUE_PREFIX}:logs:total`,
+  logEnded: `${QUEUE_PREFIX}:logs:ended`,
   /** Stream: everything that happens to jobs, capped, see events.ts. */
   events: `${QUEUE_PREFIX}:events`,
   /** Hash: a worker's own description, expiring, see fleet.ts. */

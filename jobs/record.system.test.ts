@@ -2,7 +2,7 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { startRedis, type TestRedis } from '../test/support/redis.ts';
 import { followEvents, lastEventId } from './events.ts';
-import { appendLog, LOG_ENTRIES_KEPT, readLog } from './log.ts';
+import { appendLog, LOG_BYTES_KEPT, LOG_ENTRY_BYTES, readLog } from './log.ts';
 import { newJobId, redisKeys } from './names.ts';
 import {
   createRecords,
@@ -10,6 +10,7 @@ import {
   FINISHED_KEPT_MS,
   FINISHED_LOG_KEPT_MS,
   OwnedRecord,
+  RUNS_KEPT,
   type RunRecord,
   readRecord,
   readRuns,
@@ -153,6 +154,19 @@ it('keeps a log for as long as the record where the store does not have it', asy
   expect(await keptMs({ stdout: kept, stderr: kept })).toBeLessThanOrEqual(FINISHED_LOG_KEPT_MS);
 });
 
+it('has no text of any length in it', async () => {
+  const [owner] = await OwnedRecord.claim(redis, id, 1);
+  const long = 'y'.repeat(2 ** 20);
+  const passedOver = { ...run(1), passedOver: [long] };
+  await owner.write(
+    { state: 'running', problem: long },
+    { run: passedOver, event: { type: 'passedOver', message: long } },
+  );
+  const all = JSON.stringify([await readRecord(redis, id), await readRuns(redis, id)]);
+  expect(all.length).toBeLessThan(20_000);
+  expect(await redis.memory('USAGE', redisKeys.events)).toBeLessThan(20_000);
+});
+
 describe('the log', () => {
   const read = async () => {
     const found: string[] = [];
@@ -201,21 +215,101 @@ describe('the log', () => {
     expect(await read()).toEqual(['skipped', '8:three\n']);
   });
 
-  it('is bounded over all runs: the oldest go, and a short history stays whole', async () => {
+  const begin = async (epoch: number) => {
+    const [owner] = await OwnedRecord.claim(redis, id, epoch);
+    await owner.write({ state: 'running' }, { run: run(epoch, 100 * epoch) });
+  };
+  const sizes = (...epochs: number[]) => Promise.all(epochs.map((epoch) => redis.xlen(redisKeys.log(id, epoch))));
+  const counted = async () => [await redis.zscore(redisKeys.logBytes, id), await redis.get(redisKeys.logTotal)];
+  const chunk = Buffer.alloc(LOG_ENTRY_BYTES, 'x');
+  const fill = async (epoch: number, bytes: number, fleetBytes?: number) => {
+    for (let at = 0; at < bytes; at += chunk.length)
+      await appendLog(redis, id, epoch, { stream: 'stdout', offsetBytes: at, bytes: chunk }, fleetBytes);
+  };
+
+  it('is bounded over all runs by its bytes: the oldest entries go, and a short history stays whole', async () => {
     for (const epoch of [1, 2, 3]) {
-      const [owner] = await OwnedRecord.claim(redis, id, epoch);
-      await owner.write({ state: 'running' }, { run: run(epoch, 100 * epoch) });
+      await begin(epoch);
       await append(epoch, 100 * epoch, 'x');
     }
-    const lengths = () => Promise.all([1, 2, 3, 4].map((epoch) => redis.xlen(redisKeys.log(id, epoch))));
-    expect(await lengths()).toEqual([1, 1, 1, 0]);
-    const many = redis.pipeline();
-    for (let at = 0; at < LOG_ENTRIES_KEPT; at++) many.xadd(redisKeys.log(id, 2), '*', 'bytes', '');
-    await many.exec();
-    const [owner] = await OwnedRecord.claim(redis, id, 4);
-    await owner.write({ state: 'running' }, { run: run(4, 400) });
-    await append(4, 400, 'x');
-    expect(await lengths()).toEqual([0, LOG_ENTRIES_KEPT + 1, 1, 1]);
+    expect(await sizes(1, 2, 3)).toEqual([1, 1, 1]);
+    await begin(4);
+    await fill(4, 4 * LOG_BYTES_KEPT);
+    expect(await sizes(1, 2, 3)).toEqual([0, 0, 0]);
+    const [bytes, total] = await counted();
+    expect(Number(bytes)).toBeLessThanOrEqual(LOG_BYTES_KEPT);
+    expect(Number(bytes)).toBeGreaterThan(LOG_BYTES_KEPT - 6 * LOG_ENTRY_BYTES);
+    expect(total).toBe(bytes);
+    expect((await sizes(4))[0]).toBeLessThanOrEqual(LOG_BYTES_KEPT / LOG_ENTRY_BYTES);
+    expect((await read())[0]).toBe('skipped');
+  });
+
+  it('of very many very short pieces is bounded just so', async () => {
+    await begin(1);
+    const pieces = Array.from({ length: 20_000 }, (_, at) => append(1, at, 'x'.repeat(100)));
+    await Promise.all(pieces);
+    expect((await sizes(1))[0]).toBeLessThanOrEqual(LOG_BYTES_KEPT / 228);
+  });
+
+  it('of one job never costs another its few lines, when all have too much', async () => {
+    await begin(1);
+    await append(1, 100, 'honest\n');
+    const honest = id;
+    const noisy: string[] = [];
+    for (let at = 0; at < 3; at++) {
+      id = newJobId('default');
+      noisy.push(id);
+      await createRecords(redis, [{ id, name: 'x' }]);
+      await begin(1);
+      await fill(1, LOG_BYTES_KEPT, LOG_BYTES_KEPT);
+    }
+    expect(Number(await redis.get(redisKeys.logTotal))).toBeLessThanOrEqual(LOG_BYTES_KEPT);
+    id = honest;
+    expect(await read()).toEqual(['skipped', '100:honest\n']);
+    for (id of noisy) expect((await sizes(1))[0]).toBeGreaterThan(0);
+  });
+
+  it('goes as a whole when its job has ended and it is the largest, and is not counted once it has expired', async () => {
+    await begin(1);
+    await fill(1, LOG_BYTES_KEPT / 2);
+    const [owner] = await OwnedRecord.claim(redis, id, 2);
+    await owner.write({ state: 'failed' });
+    const ended = id;
+    id = newJobId('default');
+    await createRecords(redis, [{ id, name: 'x' }]);
+    await begin(1);
+    await fill(1, LOG_BYTES_KEPT / 2 + chunk.length, LOG_BYTES_KEPT / 2);
+    expect(await redis.exists(redisKeys.log(ended, 1))).toBe(0);
+    const [bytes, total] = await counted();
+    expect(total).toBe(bytes);
+    await redis.zadd(redisKeys.logEnded, 1, id);
+    id = newJobId('default');
+    await createRecords(redis, [{ id, name: 'x' }]);
+    await begin(1);
+    await append(1, 0, 'x');
+    expect(await redis.get(redisKeys.logTotal)).toBe(String(1 + 128));
+  });
+
+  it('of an earlier version of Floe, which nobody counted, goes when a run writes', async () => {
+    await begin(1);
+    await redis.xadd(redisKeys.log(id, 1), '*', 'stream', 'stdout', 'offset', '0', 'bytes', 'old');
+    await begin(2);
+    await append(2, 200, 'x');
+    expect(await sizes(1, 2)).toEqual([0, 1]);
+  });
+
+  it('and the history of a job that moves without end are bounded', async () => {
+    const last = RUNS_KEPT + 20;
+    const runs = Object.fromEntries(Array.from({ length: last }, (_, at) => [at + 1, JSON.stringify(run(at + 1))]));
+    await begin(1);
+    await append(1, 0, 'x');
+    await redis.hset(redisKeys.runs(id), runs);
+    await begin(last + 1);
+    await append(last + 1, 0, 'x');
+    expect((await readRuns(redis, id)).map(({ epoch }) => epoch).slice(0, 1)).toEqual([22]);
+    expect(await redis.hlen(redisKeys.runs(id))).toBe(RUNS_KEPT);
+    expect(await redis.exists(redisKeys.log(id, 1))).toBe(0);
+    expect(await counted()).toEqual([String(1 + 128), String(1 + 128)]);
   });
 
   it('keeps bytes that are no text, and says where Redis has dropped some', async () => {

@@ -9,6 +9,7 @@ import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { FloeError } from './errors.ts';
 import { EVENTS_KEPT } from './events.ts';
+import { LOG_ACCOUNTS } from './logAccounts.ts';
 import { poolOfJobId, redisKeys } from './names.ts';
 import { JobResult } from './result.ts';
 import { JobState } from './state.ts';
@@ -110,20 +111,22 @@ export type RecordChange = Partial<Record<Exclude<keyof z.input<typeof JobRecord
 /** How long record and runs of a finished job are kept. */
 export const FINISHED_KEPT_MS = 7 * 24 * 3_600_000;
 /** How long Redis keeps the log of a finished job that the store has, for those who still read it in Redis. */
-export const FINISHED_LOG_KEPT_MS = 3_600_000;
+export const FINISHED_LOG_KEPT_MS = 5 * 60_000;
+/** How many runs of a job are told of, the newest. */
+export const RUNS_KEPT = 1000;
+/** Of any text in a record, a run or an event that is told to people, in characters: programs and stores may say a lot. */
+const LONGEST_TEXT = 4000;
 
 /**
- * Lua: lets what Redis holds of a job expire; for scripts whose KEYS are the record, the runs, the events. A log that its
+ * Lua: lets what Redis holds of a job expire; for scripts whose KEYS are the record, the runs, the events, and whose first argument is the
+ * job's id. A log that its
  * result does not name is nowhere else, and stays as long as the record.
  */
-const EXPIRE = `
+const EXPIRE = `${LOG_ACCOUNTS}
 local function expire()
   local result = redis.call('HGET', KEYS[1], 'result')
   local stored = result and cjson.decode(result).logs ~= cjson.null
-  local logKeptMs = stored and ${FINISHED_LOG_KEPT_MS} or ${FINISHED_KEPT_MS}
-  for _, epoch in ipairs(redis.call('HKEYS', KEYS[2])) do
-    redis.call('PEXPIRE', KEYS[1] .. ':log:' .. epoch, logKeptMs)
-  end
+  expireLog(ARGV[1], stored and ${FINISHED_LOG_KEPT_MS} or ${FINISHED_KEPT_MS})
   redis.call('PEXPIRE', KEYS[1], ${FINISHED_KEPT_MS})
   redis.call('PEXPIRE', KEYS[2], ${FINISHED_KEPT_MS})
 end
@@ -140,8 +143,8 @@ return before`;
 /** An end is for good. The run that wrote it may write it again, for it may not have got the answer. */
 const WRITE = `${EXPIRE}
 local owner = redis.call('HGET', KEYS[1], 'epoch') or '0'
-if ARGV[1] ~= owner then return 0 end
-local at = 5
+if ARGV[2] ~= owner then return 0 end
+local at = 6
 local state = redis.call('HGET', KEYS[1], 'state')
 if isFinal(state) then
   for i = at, #ARGV, 2 do
@@ -149,12 +152,21 @@ if isFinal(state) then
   end
   return 0
 end
-for i = 1, tonumber(ARGV[4]) do
+for i = 1, tonumber(ARGV[5]) do
   if ARGV[at + 1] == '' then redis.call('HDEL', KEYS[1], ARGV[at]) else redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1]) end
   at = at + 2
 end
-if ARGV[2] ~= '' then redis.call('HSET', KEYS[2], cjson.decode(ARGV[2]).epoch, ARGV[2]) end
-if ARGV[3] ~= '' then redis.call('XADD', KEYS[3], 'MAXLEN', '~', '${EVENTS_KEPT}', '*', 'event', ARGV[3]) end
+if ARGV[3] ~= '' then
+  redis.call('HSET', KEYS[2], cjson.decode(ARGV[3]).epoch, ARGV[3])
+  if redis.call('HLEN', KEYS[2]) > ${RUNS_KEPT} then
+    local epochs = epochsOf(ARGV[1])
+    for i = 1, #epochs - ${RUNS_KEPT} do
+      dropRunLog(ARGV[1], epochs[i])
+      redis.call('HDEL', KEYS[2], epochs[i])
+    end
+  end
+end
+if ARGV[4] ~= '' then redis.call('XADD', KEYS[3], 'MAXLEN', '~', '${EVENTS_KEPT}', '*', 'event', ARGV[4]) end
 if isFinal(redis.call('HGET', KEYS[1], 'state')) then expire() end
 return 1`;
 
@@ -162,11 +174,11 @@ const END = `${EXPIRE}
 local state = redis.call('HGET', KEYS[1], 'state')
 if not state or isFinal(state) then return state end
 redis.call('HINCRBY', KEYS[1], 'epoch', 1)
-redis.call('HSET', KEYS[1], 'state', ARGV[1], 'finishedAt', ARGV[2], 'result', ARGV[3])
+redis.call('HSET', KEYS[1], 'state', ARGV[2], 'finishedAt', ARGV[3], 'result', ARGV[4])
 redis.call('HDEL', KEYS[1], 'worker', 'progress', 'frozenSince')
-redis.call('XADD', KEYS[3], 'MAXLEN', '~', '${EVENTS_KEPT}', '*', 'event', ARGV[4])
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', '${EVENTS_KEPT}', '*', 'event', ARGV[5])
 expire()
-return ARGV[1]`;
+return ARGV[2]`;
 
 /** The record of a job, or null when there is no such job. */
 export async function readRecord(redis: Redis, id: string): Promise<JobRecord | null> {
@@ -220,6 +232,8 @@ export async function forgetJob(redis: Redis, id: string): Promise<void> {
     .multi()
     .del(redisKeys.record(id), redisKeys.runs(id), ...logs)
     .zrem(redisKeys.jobs, id)
+    // Whoever writes a log next counts it no more.
+    .zadd(redisKeys.logEnded, 0, id)
     .exec();
 }
 
@@ -238,6 +252,7 @@ export async function endWithoutRun(redis: Redis, result: JobResult): Promise<Jo
     redisKeys.record(id),
     redisKeys.runs(id),
     redisKeys.events,
+    id,
     result.outcome,
     now,
     JSON.stringify(result),
@@ -278,22 +293,33 @@ export class OwnedRecord {
     also: { run?: RunRecord; event?: Record<string, unknown> & { type: string } } = {},
   ): Promise<void> {
     const { id, epoch } = this;
-    const fields = Object.entries(change).flatMap(([field, value]) => [field, value === null ? '' : String(value)]);
-    const event = also.event ? JSON.stringify({ jobId: id, epoch, at: Date.now(), ...also.event }) : '';
+    const fields = Object.entries(change).flatMap(([field, value]) => [field, value === null ? '' : cut(field, value)]);
+    const event = also.event ? toJson({ jobId: id, epoch, at: Date.now(), ...also.event }) : '';
     const written = await this.#redis.eval(
       WRITE,
       3,
       redisKeys.record(id),
       redisKeys.runs(id),
       redisKeys.events,
+      id,
       epoch,
-      also.run ? JSON.stringify(also.run) : '',
+      also.run ? toJson(also.run) : '',
       event,
       fields.length / 2,
       ...fields,
     );
     if (written !== 1) throw lost(id, epoch);
   }
+}
+
+/** `problem` is the one field with words that others chose; the rest is Floe's own, or JSON. */
+function cut(field: string, value: string | number): string {
+  return field === 'problem' ? String(value).slice(0, LONGEST_TEXT) : String(value);
+}
+
+/** Lists hold a word for each checkpoint at most. */
+function toJson(value: object): string {
+  return JSON.stringify(value, (_, each: unknown) => (typeof each === 'string' ? each.slice(0, LONGEST_TEXT) : each));
 }
 
 function lost(id: string, epoch: number): FloeError {

@@ -85,3 +85,31 @@ describe('a job that can never start fails once, with its reason', () => {
     expect(await stack.keptLog(honest)).toMatch(DONE);
   });
 });
+
+describe('logs in Redis', () => {
+  test('of jobs that write without end leave room for locks, and the store has every byte', async () => {
+    const MIB = 2 ** 20;
+    const limitMib = 24;
+    await stack.redis.config('SET', 'maxmemory', `${limitMib}mb`);
+    await stack.worker('one', { slots: 4 });
+    const noise =
+      'head -c 60000000 /dev/zero | tr "\\0" x; for i in 1 2 3 4; do sleep 0.3; head -c 5000000 /dev/zero | tr "\\0" y; done';
+    const noisy = await Promise.all([1, 2, 3].map(() => stack.submit({ command: ['sh', '-c', noise], outputs: [] })));
+    const honest = await stack.submitMemory(60, 30);
+    let most = 0;
+    const look = setInterval(async () => {
+      const used = Number(/^used_memory:(\d+)/m.exec(await stack.redis.info('memory'))?.[1]);
+      most = Math.max(most, used);
+    }, 100);
+    try {
+      for (const id of [honest, ...noisy]) await stack.until(id, { state: 'succeeded' });
+    } finally {
+      clearInterval(look);
+    }
+    expect(most).toBeLessThan(0.9 * limitMib * MIB);
+    expect(await stack.log(honest)).toMatch(DONE); // its few lines are still there, whole
+    expect(await stack.keptLog(honest)).toMatch(DONE);
+    expect((await stack.record(honest)).crashes).toBe(0);
+    for (const id of noisy) expect((await stack.record(id)).result?.logs?.stdout.sizeBytes).toBe(80_000_000);
+  });
+});

@@ -6,12 +6,15 @@ import type { CheckpointPlace, Runtime } from '../freezer/runtime.ts';
 import { storeKeys } from '../jobs/index.ts';
 import type { Store } from '../store/store.ts';
 import type { LeaseTerms } from './lease.ts';
+import type { LogRoom } from './logRoom.ts';
 import type { FreezeRate } from './triage.ts';
 
 export interface WorkerContext {
   readonly worker: string;
   /** Waits for Redis when it is away. */
   readonly redis: Redis;
+  /** What logs may take of it. */
+  readonly logRoom: LogRoom;
   readonly store: Store;
   /** Opens the same store; for the engine, which is a process of its own. */
   readonly storeUrl: string;

@@ -50,6 +50,7 @@ async function start(
       storeUrl: config.store,
       encryptionKeys: config.encryption.key,
       bufferBytes: config.worker.bufferBytes,
+      logBytesInRedis: config.worker.logBytesInRedis,
       ...{ name, runtime, pools, slots, lockDurationMs, stopMarginMs, noticeSources },
     });
     started.resolve(worker);

@@ -61,7 +61,7 @@ class Watch implements Disposable {
     const { context, queued, lease, wishes, data } = order;
     this.#order = order;
     this.#run = run;
-    this.#shipper = new LogShipper(context.redis, queued, run, lease, (error) =>
+    this.#shipper = new LogShipper(context, queued, run, lease, (error) =>
       this.#log('its log cannot be shown', { err: error }),
     );
     this.#retention = new Retention({ context, queued, keep: data.spec.checkpoint.keep, signal: lease.signal });

@@ -14,10 +14,11 @@ import type { Redis } from 'ioredis';
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import { keepSpareEngine, type Runtime } from '../freezer/index.ts';
-import type { WorkerDescription } from '../jobs/index.ts';
+import { DEFAULT_LOG_BYTES_IN_REDIS, type WorkerDescription } from '../jobs/index.ts';
 import type { Store } from '../store/store.ts';
 import type { WorkerContext } from './context.ts';
 import { Intake } from './intake.ts';
+import { LogRoom } from './logRoom.ts';
 import type { Notice, NoticeSource } from './notices/source.ts';
 import { Presence } from './presence.ts';
 import { Stint } from './stint.ts';
@@ -38,6 +39,8 @@ export interface WorkerOptions {
   readonly encryptionKeys?: readonly string[];
   /** As in `FreezeOptions`. */
   readonly bufferBytes?: number;
+  /** What the logs of all jobs of the fleet may have in Redis. Default 256 MiB. */
+  readonly logBytesInRedis?: number;
   readonly runtime: Runtime;
   /** Pools whose jobs it takes, in that order. */
   readonly pools: readonly string[];
@@ -95,6 +98,7 @@ class Daemon implements RunningWorker {
     this.#context = {
       worker: name,
       redis,
+      logRoom: new LogRoom(redis, options.logBytesInRedis ?? DEFAULT_LOG_BYTES_IN_REDIS),
       store,
       storeUrl,
       encryptionKeys: options.encryptionKeys ?? [],
