@@ -16,7 +16,7 @@ export default defineConfig({
           name: 'unit',
           expect: expectations,
           sequence: { groupOrder: 0 },
-          include: ['{bench,jobs,producers,dashboard,workers,upkeep,freezer,store,scripts,test}/**/*.test.ts'],
+          include: ['{base,bench,jobs,producers,dashboard,workers,upkeep,freezer,store,scripts,test}/**/*.test.ts'],
           exclude: ['**/*.{system,large}.test.ts'],
           testTimeout: 30_000,
         },
@@ -27,7 +27,7 @@ export default defineConfig({
           expect: expectations,
           sequence: { groupOrder: 1 },
           include: [
-            '{bench,compose,images,jobs,producers,dashboard,workers,upkeep,freezer,store,test}/**/*.system.test.ts',
+            '{base,bench,compose,images,jobs,producers,dashboard,workers,upkeep,freezer,store,test}/**/*.system.test.ts',
           ],
           maxWorkers: 2,
           testTimeout: 120_000,

@@ -1,6 +1,7 @@
 /** The dashboard as a process of its own. */
 import { once } from 'node:events';
 import { pino } from 'pino';
+import { createLogger } from '../base/log.ts';
 import type { Config } from '../jobs/index.ts';
 import { openStore } from '../store/index.ts';
 import type { CancelJob } from './actions.ts';
@@ -18,7 +19,7 @@ export interface RunOptions {
 /** Serves until SIGTERM, SIGINT or `signal`. Its log goes to standard error. Throws as `startDashboard` and `openStore` do. */
 export async function runDashboard(config: Config, options: RunOptions = {}): Promise<void> {
   const print = options.print ?? ((line: string) => process.stdout.write(`${line}\n`));
-  const log = pino({ level: config.logLevel }, pino.destination(2));
+  const log = createLogger({ level: config.logLevel }, pino.destination(2));
   await using store = await openStore(config.store);
   const { host, port, password, readOnlyPassword } = config.dashboard;
   await using dashboard = await startDashboard({

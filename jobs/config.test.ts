@@ -1,7 +1,9 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { redact } from '../base/redact.ts';
 import { loadConfig, OPTION_LIST } from './config.ts';
 import { FloeError } from './errors.ts';
 
@@ -111,6 +113,54 @@ describe('the key of checkpoints', () => {
   it('is never turned off by a file that is empty', async () => {
     await writeFile(join(folder, 'key'), '\n');
     expect(refusal(() => load({ FLOE_ENCRYPTION_KEY_FILE: join(folder, 'key') }))).toMatch(/must be 32 bytes/);
+  });
+});
+
+describe('a message shows no secret', () => {
+  it.each([
+    [{ FLOE_REDIS_URL: 'http://floe:s3cr3t@host' }],
+    [{ FLOE_REDIS_URL: 'redis://floe:s3c/r3t@host' }],
+    [{ FLOE_REDIS_URL: 'redis://floe:12/s3cr3t@host' }],
+    [{ FLOE_REDIS_URL: 'redis://floe:12#s3cr3t@host' }],
+    [{ FLOE_REDIS_URL: 'floe:s3cr3t@host' }],
+    [{ FLOE_STORE: 'https://key:s3cr3t@bucket' }],
+    [{ FLOE_REDIS_URL_FILE: 'redis://floe:s3cr3t@host' }],
+    [{ FLOE_DASHBOARD_PASSWORD_FILE: 's3cr3t' }],
+    [{ FLOE_ENCRYPTION_KEY: 's3cr3t' }],
+  ])('of %j', (env) => expect(refusal(() => load(env))).not.toMatch(/s3c/));
+
+  it.each([
+    'dashboard: {password: [s3cr3t]}',
+    'dashboard: {password: *s3cr3t}',
+    'dashboard: {password: !s3cr3t x, port: x}',
+    'dashboard:\n  password: "s3cr3t" x\n',
+    'dashboard: {password: 12, readOnlyPassword: {s3cr3t: 1}}',
+    'redisUrl: {url: redis://:s3cr3t@host}',
+  ])('of a file with %s', async (text) => {
+    await file(text);
+    const errors: unknown[] = [];
+    const warnings: string[] = [];
+    const warned = (warning: Error) => void warnings.push(warning.message);
+    process.on('warning', warned);
+    try {
+      load();
+    } catch (error) {
+      errors.push(error);
+    }
+    await new Promise(setImmediate);
+    process.off('warning', warned);
+    expect(errors).toHaveLength(1);
+    expect(`${inspect(errors[0])}${warnings}`).not.toContain('s3cr3t');
+  });
+
+  it('which a log that is written later does not either', () => {
+    load({
+      FLOE_REDIS_URL: 'redis://floe:r3dis%2Fpw@host',
+      FLOE_DASHBOARD_PASSWORD: 'viewer pass',
+      AWS_SESSION_TOKEN: 'aws-t0ken',
+    });
+    expect(redact('r3dis/pw r3dis%2Fpw viewer pass aws-t0ken')).toBe('(hidden) (hidden) (hidden) (hidden)');
+    expect(redact('floe viewer pass-port')).toContain('floe');
   });
 });
 

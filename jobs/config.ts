@@ -7,9 +7,10 @@ import { availableParallelism, homedir, hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
+import { credentialsIn, hideCredentials, keepCloudSecrets, keepSecret } from '../base/redact.ts';
 import { collectSettings, type Settings } from './configSources.ts';
 import { FloeError } from './errors.ts';
-import { showValue } from './explain.ts';
+import { showValue, valueAt } from './explain.ts';
 import { DEFAULT_LOG_BYTES_IN_REDIS } from './log.ts';
 import { PoolName } from './spec.ts';
 
@@ -33,10 +34,23 @@ function list<T extends z.ZodType>(entry: T, separator: string | RegExp = ',') {
 const text = z.string('must be text').min(1, 'must not be empty');
 const oneOf = <const T extends readonly string[]>(words: T) => z.enum(words, `must be one of ${words.join(', ')}`);
 
-const redisUrl = text.regex(
-  /^(rediss?:\/\/\S+|unix:\/\/\/.+)$/,
-  'must be redis://[user:password@]host[:port][/database], rediss://… or unix:///path/of/socket',
-);
+/** A password with a `/`, `?` or `#` as it is ends the address early: the rest would be taken for a path. */
+function isReadable(url: string): boolean {
+  if (!/^rediss?:/.test(url)) return true; // the expression below says what is wrong with it
+  if (!URL.canParse(url)) return false;
+  const { pathname, search, hash } = new URL(url);
+  return !`${pathname}${search.replace(/=[^&]*/g, '')}${hash}`.includes('@');
+}
+
+const redisUrl = text
+  .regex(
+    /^(rediss?:\/\/\S+|unix:\/\/\/.+)$/,
+    'must be redis://[user:password@]host[:port][/database], rediss://… or unix:///path/of/socket',
+  )
+  .refine(
+    isReadable,
+    'has a password that must be percent-encoded: %2F for "/", %3F for "?", %23 for "#", %40 for "@"',
+  );
 const storeUrl = text.regex(/^(s3:\/\/[^/]+|file:\/\/\/)/, 'must be s3://bucket[/prefix] or file:///folder');
 /** As freezer/encryption/keyRing.ts takes it. */
 const encryptionKey = z
@@ -195,7 +209,10 @@ export interface ConfigSources {
   readonly folders?: readonly string[];
 }
 
-/** Throws `FloeError` `invalidOption`, which names where the bad value came from and what it was. */
+/**
+ * Throws `FloeError` `invalidOption`, which names where the bad value came from and what it was. From here on no log and no
+ * message shows the secrets among the options, valid or not.
+ */
 export function loadConfig(sources: ConfigSources = {}): Config {
   const env = sources.env ?? process.env;
   const settings = collectSettings(OPTION_LIST, {
@@ -203,6 +220,8 @@ export function loadConfig(sources: ConfigSources = {}): Config {
     env,
     folders: sources.folders ?? [process.cwd(), '/etc/floe'],
   });
+  keepCloudSecrets(env);
+  for (const option of OPTION_LIST) keepSecret(...secretsIn(valueAt(settings.values, option.path.split('.')), option));
   const parsed = Options.safeParse(settings.values);
   if (!parsed.success) throw invalid(parsed.error, settings);
   const config = withDefaults(parsed.data, env);
@@ -290,6 +309,21 @@ const NESTED: Record<string, z.ZodObject> = {
 /** All options, in the order of the schema. */
 export const OPTION_LIST: readonly OptionDescription[] = describe(Options.shape);
 
+/** Passwords and keys as they may turn up elsewhere; of the other options, the passwords in addresses. */
+function secretsIn(value: unknown, { path, isSecret }: OptionDescription): string[] {
+  const texts = (Array.isArray(value) ? value : [value]).filter((text) => typeof text === 'string');
+  if (!isSecret) return texts.flatMap(credentialsIn);
+  if (path !== 'encryption.key') return texts;
+  // Ids of keys at AWS are no secrets, nor is the word that allows what is not encrypted.
+  const words = texts.flatMap((text) => text.split(/[\s,]+/));
+  return words.filter((word) => word !== 'plain' && !word.startsWith('kms:'));
+}
+
+function shown(value: unknown): unknown {
+  if (typeof value === 'string') return hideCredentials(value);
+  return credentialsIn(JSON.stringify(value) ?? '').length === 0 ? value : '…';
+}
+
 function invalid(error: z.ZodError, settings: Settings): FloeError {
   const clauses = error.issues.map((issue) => {
     const path = issue.path.map(String);
@@ -297,7 +331,7 @@ function invalid(error: z.ZodError, settings: Settings): FloeError {
     const option = OPTION_LIST.find((each) => `${path.join('.')}.`.startsWith(`${each.path}.`));
     const name = option?.path ?? path.join('.');
     const clause = `${settings.origins.get(name) ?? name}: ${issue.message}`;
-    return option?.isSecret ? clause : `${clause}, got ${showValue(settings.given.get(name))}`;
+    return option?.isSecret ? clause : `${clause}, got ${showValue(shown(settings.given.get(name)))}`;
   });
   return invalidOption(`${clauses.join('; ')}.`);
 }

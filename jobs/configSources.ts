@@ -1,7 +1,7 @@
 /** Where settings come from, and which source wins. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parse } from 'yaml';
+import { parse, YAMLParseError } from 'yaml';
 import { FloeError } from './errors.ts';
 import { showValue, valueAt } from './explain.ts';
 
@@ -58,8 +58,10 @@ function fromEnvironment(env: NodeJS.ProcessEnv, name: string): Candidate {
   try {
     return [readFileSync(path, 'utf8').trimEnd(), `${name}_FILE`, `what ${path} holds`];
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new FloeError('invalidOption', `${name}_FILE: ${reason}`, 'Correct the path or its permissions.', { cause });
+    // Not the path: whoever mixes up the two variables has put the secret itself there.
+    const reason = cause instanceof Error && 'code' in cause ? String(cause.code) : 'it cannot be read';
+    const message = `${name}_FILE: ${reason}: the file that it names cannot be read.`;
+    throw new FloeError('invalidOption', message, 'Correct the path or its permissions.');
   }
 }
 
@@ -83,14 +85,23 @@ function readSettingsFile(folders: readonly string[]): SettingsFile | null {
   for (const folder of folders) {
     const path = join(folder, 'floe.yaml');
     try {
-      return { path, settings: parse(readFileSync(path, 'utf8')) ?? {} };
+      // Of warnings, which quote the text, a refusal or a wrong value tells as much.
+      return { path, settings: parse(readFileSync(path, 'utf8'), { logLevel: 'error' }) ?? {} };
     } catch (cause) {
       if (cause instanceof Error && 'code' in cause && (cause.code === 'ENOENT' || cause.code === 'ENOTDIR')) continue;
-      const reason = cause instanceof Error ? cause.message.split('\n')[0] : String(cause);
-      throw new FloeError('invalidOption', `${path}: ${reason}`, 'Correct the file or its permissions.', { cause });
+      throw new FloeError('invalidOption', `${path}: ${whyUnread(cause)}.`, 'Correct the file or its permissions.');
     }
   }
   return null;
+}
+
+/** Without the parser's own words: they quote the line, and a password may be in it. */
+function whyUnread(cause: unknown): string {
+  if (cause instanceof YAMLParseError) {
+    const [start] = cause.linePos ?? [];
+    return `it is not YAML${start ? `, line ${start.line}, column ${start.col}` : ''} (${cause.code})`;
+  }
+  return cause instanceof Error && 'code' in cause ? `it cannot be read (${cause.code})` : 'it is not YAML';
 }
 
 function refuseUnknown(file: SettingsFile, known: readonly string[]): void {

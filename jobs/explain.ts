@@ -9,8 +9,15 @@ export function explainIssues(error: z.ZodError, input: unknown): string {
   const rest = error.issues.length - ISSUES_TOLD;
   const clauses = error.issues
     .slice(0, ISSUES_TOLD)
-    .map((issue) => `${fieldName(issue.path)}: ${issue.message}, got ${showValue(valueAt(input, issue.path))}`);
+    .map((issue) => `${fieldName(issue.path)}: ${issue.message}${received(input, issue.path)}`);
   return [...clauses, ...(rest > 0 ? [`and ${rest} more`] : [])].join('; ');
+}
+
+/** Not for the environment, where jobs have their secrets, nor for a whole job, which has one. */
+function received(input: unknown, path: readonly PropertyKey[]): string {
+  const value = valueAt(input, path);
+  const isWhole = path.length === 0 && typeof value === 'object' && value !== null;
+  return path[0] === 'env' || isWhole ? '' : `, got ${showValue(value)}`;
 }
 
 function fieldName(path: readonly PropertyKey[]): string {

@@ -1,5 +1,6 @@
 /** Connections to Redis: the one configured, or the embedded server's. */
 import { Redis, type RedisOptions } from 'ioredis';
+import { hideCredentials } from '../base/redact.ts';
 import type { Config } from './config.ts';
 import { ensureEmbeddedRedis } from './embeddedRedis.ts';
 import { FloeError } from './errors.ts';
@@ -43,7 +44,7 @@ export async function connectTo(url: string, options: { whenLost: WhenLost }): P
     : new Redis(url, settings);
   // ioredis reports why a connection failed here alone; the promise only says that it is closed.
   redis.on('error', (error) => {
-    reason = error;
+    reason = withoutArguments(error);
   });
   try {
     await redis.connect();
@@ -83,7 +84,8 @@ const UNREACHABLE_MESSAGES = /^(Connection is closed|Stream isn't writeable|Reac
 /** The `FloeError` for an error of a Redis client, or null when it is something else. */
 export function asRedisError(error: unknown, url: string | null): FloeError | null {
   if (!(error instanceof Error)) return null;
-  const address = url === null ? "Floe's own Redis" : `Redis at ${withoutPassword(url)}`;
+  withoutArguments(error);
+  const address = url === null ? "Floe's own Redis" : `Redis at ${hideCredentials(url)}`;
   const refusal = REFUSALS.find(([pattern]) => pattern.test(error.message))?.[1];
   if (refusal) {
     return new FloeError(
@@ -103,7 +105,11 @@ export function asRedisError(error: unknown, url: string | null): FloeError | nu
   );
 }
 
-/** The address as it may be shown. */
-export function withoutPassword(url: string): string {
-  return url.replace(/^(\w+:\/\/)[^@/]*@/, '$1');
+/**
+ * ioredis attaches the command that failed: for AUTH and HELLO its arguments are the password, for others the data of a job.
+ * They are taken away here, before somebody prints the error or passes it on as a cause.
+ */
+function withoutArguments<T>(error: T): T {
+  if (error instanceof Error && 'command' in error) Reflect.deleteProperty(error, 'command');
+  return error;
 }

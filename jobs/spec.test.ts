@@ -136,3 +136,21 @@ describe('parseJobSpec', () => {
     });
   });
 });
+
+it('shows nothing of a job that holds secrets, in its environment or as a whole', () => {
+  for (const input of [
+    { command: ['x'], env: { TOKEN: 's3cr3t', 'NO-NAME': 's3cr3t' } },
+    { command: ['x'], env: { TOKEN: ['s3cr3t'] } },
+    { command: ['x'], env: 's3cr3t' },
+    { env: { TOKEN: 's3cr3t' }, command: ['x'], unknown: 1 },
+  ]) {
+    let message = '';
+    try {
+      parseJobSpec(input);
+    } catch (error) {
+      message = String(error);
+    }
+    expect(message).toMatch(/env|unknown/);
+    expect(message).not.toContain('s3cr3t');
+  }
+});

@@ -1,5 +1,6 @@
 /** From a store URL to a store. */
 import { fileURLToPath } from 'node:url';
+import { hideCredentials } from '../base/redact.ts';
 import { checkKey } from './rules.ts';
 import { type Store, StoreError } from './store.ts';
 
@@ -59,8 +60,7 @@ function folderOf(parsed: URL, url: string): string {
 
 function locationOf(parsed: URL, url: string): S3Location {
   if (parsed.username || parsed.password) {
-    const withoutSecrets = url.replace(/\/\/[^@]*@/, '//…@');
-    throw notAStore(withoutSecrets, 'credentials do not belong in it: use AWS_ACCESS_KEY_ID, a profile or a role');
+    throw notAStore(url, 'credentials do not belong in it: use AWS_ACCESS_KEY_ID, a profile or a role');
   }
   if (!/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(parsed.host)) throw notAStore(url, `"${parsed.host}" is not a bucket`);
   const path = parsed.pathname.replace(/^\/+|\/+$/g, '');
@@ -74,7 +74,10 @@ function locationOf(parsed: URL, url: string): S3Location {
   };
   const [endpoint, region, pathStyle] = [take('endpoint'), take('region'), take('path-style')];
   if (endpoint !== undefined && !(URL.canParse(endpoint) && /^https?:$/.test(new URL(endpoint).protocol))) {
-    throw notAStore(url, `endpoint "${endpoint}" is not an http:// or https:// URL`);
+    throw notAStore(url, `endpoint "${hideCredentials(endpoint)}" is not an http:// or https:// URL`);
+  }
+  if (endpoint !== undefined && (new URL(endpoint).username || new URL(endpoint).password)) {
+    throw notAStore(url, 'credentials do not belong in its endpoint: use AWS_ACCESS_KEY_ID, a profile or a role');
   }
   if (region === '') throw notAStore(url, 'region is empty');
   if (pathStyle !== undefined && !['true', 'false'].includes(pathStyle)) {
@@ -95,7 +98,7 @@ function locationOf(parsed: URL, url: string): S3Location {
 function notAStore(url: string, reason: string, cause?: unknown): StoreError {
   return new StoreError(
     'invalid',
-    `"${url}" is not a store URL: ${reason}.`,
+    `"${hideCredentials(url)}" is not a store URL: ${reason}.`,
     'Use file:///folder or s3://bucket/prefix?endpoint=…&region=…&path-style=true.',
     { cause },
   );

@@ -1,6 +1,7 @@
 /** `floe doctor`: what a worker with this configuration would meet here, machine, store and Redis. */
+import { hideCredentials } from '../base/redact.ts';
 import { examineMachine, type Finding } from '../freezer/index.ts';
-import { asRedisError, type Config, connectRedis, FloeError, inspectRedis, withoutPassword } from '../jobs/index.ts';
+import { asRedisError, type Config, connectRedis, FloeError, inspectRedis } from '../jobs/index.ts';
 import { openStore, probeStore, type Store, StoreError } from '../store/index.ts';
 
 const RACING_WRITERS = 16;
@@ -94,7 +95,7 @@ function judgeRedis(facts: Awaited<ReturnType<typeof inspectRedis>>, url: string
     ...(otherwise || { status: 'ok', remedy: null }),
   });
   const isOld = major < OLDEST_REDIS[0] || (major === OLDEST_REDIS[0] && minor < OLDEST_REDIS[1]);
-  const where = url === null ? "Floe's own" : `at ${withoutPassword(url)}`;
+  const where = url === null ? "Floe's own" : `at ${hideCredentials(url)}`;
   return [
     judge(
       'Redis',

@@ -1,6 +1,7 @@
 /** `floe worker`: the worker that a configuration describes, until it is told to go. */
 import { join } from 'node:path';
-import { type Logger, pino } from 'pino';
+import type { Logger } from 'pino';
+import { createLogger } from '../base/log.ts';
 import {
   chooseImagesDirectory,
   FreezerError,
@@ -22,7 +23,7 @@ import { type RunningWorker, startWorker } from './worker.ts';
  * Throws `FloeError`: `redisUnreachable`, `redisRefused`, `storeFailed`, `cannotRun`.
  */
 export async function runWorker(config: Config): Promise<void> {
-  const logger = pino({ level: config.logLevel, base: { worker: config.worker.name } });
+  const logger = createLogger({ level: config.logLevel, base: { worker: config.worker.name } });
   const redis = await connectRedis(config, { whenLost: 'wait' });
   try {
     await using store = await openCheckedStore(config.store);

@@ -1,10 +1,12 @@
 /** The outermost layer of `freezer`: errors become one line and an exit code. */
 import { CommanderError } from 'commander';
+import { describeError } from '../../base/redact.ts';
+import { exitOnUncaught } from '../../base/uncaught.ts';
 import { StoreError } from '../../store/store.ts';
 import { FreezerError } from '../errors.ts';
 import { CommandError, type CommandErrorCode } from './commandError.ts';
 import { EXIT, exitCodeOf } from './exitCodes.ts';
-import { say, settled } from './output.ts';
+import { say, settled, writeOut } from './output.ts';
 
 interface Failure {
   readonly code: string;
@@ -23,6 +25,7 @@ const BY_CODE: Record<CommandErrorCode, number> = {
 
 /** Runs the command line. Resolves to the exit code; never rejects. */
 export async function runAtEdge(run: () => Promise<unknown>): Promise<number> {
+  exitOnUncaught('freezer', EXIT.internal);
   try {
     await run();
     return Number(process.exitCode ?? 0);
@@ -30,7 +33,7 @@ export async function runAtEdge(run: () => Promise<unknown>): Promise<number> {
     if (error instanceof CommanderError && error.exitCode === 0) return 0; // help or version was asked for
     const { message, remedy, exitCode } = describeFailure(error);
     say(`${message} ${remedy}`.trim());
-    if (process.env.FREEZER_LOG_LEVEL === 'debug') console.error(error);
+    if (process.env.FREEZER_LOG_LEVEL === 'debug') void writeOut('stderr', Buffer.from(`${describeError(error)}\n`));
     return exitCode;
   } finally {
     await settled();

@@ -1,11 +1,12 @@
 /** `freezer list`: the checkpoints of a store that a start would thaw. */
 import type { Command } from 'commander';
+import { plain } from '../../base/terminal.ts';
 import { openStore, type Store } from '../../store/index.ts';
 import { readManifest, summarize } from '../checkpoint/catalogue.ts';
 import { candidates, PREFIX } from './checkpoints.ts';
 import { newestClaim } from './claims.ts';
 import { formatTime, sizeOf } from './format.ts';
-import { writeOut } from './output.ts';
+import { printJson, printLines } from './output.ts';
 import { type CommonFlags, finishCommand, readSettings } from './settings.ts';
 
 interface ListFlags extends CommonFlags {
@@ -25,8 +26,8 @@ async function list(flags: ListFlags): Promise<void> {
   await using store = await openStore(readSettings(flags).storeUrl);
   const ids = await candidates(store, await newestClaim(store));
   const found = await Promise.all(ids.map(async (id) => ({ id, ...(await describe(store, id)) })));
-  const lines = flags.json ? [JSON.stringify(found)] : found.map(({ id, text }) => `${id}  ${text}`);
-  await writeOut('stdout', Buffer.from(lines.map((line) => `${line}\n`).join('')));
+  if (flags.json) return printJson(found);
+  await printLines(found.map(({ id, text }) => `${id}  ${plain(text)}\n`).join(''));
 }
 
 async function describe(store: Store, id: string) {

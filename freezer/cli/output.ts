@@ -5,9 +5,11 @@
 import { write } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { redact, redactJson } from '../../base/redact.ts';
+import { escapeUnsafe, plain, plainLines } from '../../base/terminal.ts';
 
 const writeSome = promisify(write);
-const FILE_DESCRIPTORS = { stdout: 1, stderr: 2 } as const;
+export const FILE_DESCRIPTORS = { stdout: 1, stderr: 2 } as const;
 export type Stream = keyof typeof FILE_DESCRIPTORS;
 
 /** A terminal may be in non-blocking mode because of another program's wish. */
@@ -27,7 +29,16 @@ export function writeOut(stream: Stream, bytes: Uint8Array): Promise<void> {
 
 /** One line to stderr, marked as freezer's own. */
 export function say(line: string): void {
-  void writeOut('stderr', Buffer.from(`freezer: ${line}\n`));
+  void writeOut('stderr', Buffer.from(`freezer: ${plain(redact(line))}\n`));
+}
+
+/** Lines for people, to stdout: nothing in them that a terminal would obey, and no secret. */
+export function printLines(text: string): Promise<void> {
+  return writeOut('stdout', Buffer.from(redact(plainLines(text))));
+}
+
+export function printJson(value: unknown): Promise<void> {
+  return writeOut('stdout', Buffer.from(escapeUnsafe(redactJson(`${JSON.stringify(value)}\n`))));
 }
 
 /** Resolves when everything is written. */

@@ -1,7 +1,9 @@
 /** Shows what a program writes, as it is written. The log files only grow, and are their own buffer. */
+import { isatty } from 'node:tty';
+import { TerminalFilter } from '../../base/terminal.ts';
 import { LogFile } from '../run/logFile.ts';
 import type { Run } from '../runtime.ts';
-import { type Stream, writeOut } from './output.ts';
+import { FILE_DESCRIPTORS, type Stream, writeOut } from './output.ts';
 
 const READ_BYTES = 64 * 1024;
 
@@ -9,8 +11,11 @@ const READ_BYTES = 64 * 1024;
 export class Relay {
   readonly #finish = new AbortController();
   readonly #done: Promise<unknown>;
+  readonly #raw: boolean;
 
-  constructor(run: Run) {
+  /** A terminal gets text and colours only, unless `raw`; everything else gets each byte. */
+  constructor(run: Run, { raw }: { raw: boolean }) {
+    this.#raw = raw;
     this.#done = Promise.all([this.#follow(run, 'stdout'), this.#follow(run, 'stderr')]);
     this.#done.catch(() => undefined); // told by `finish`
   }
@@ -23,13 +28,15 @@ export class Relay {
 
   async #follow(run: Run, stream: Stream): Promise<void> {
     await using log = await LogFile.open(run.logs[stream], this.#finish.signal);
+    const filter = isatty(FILE_DESCRIPTORS[stream]) && !this.#raw ? new TerminalFilter() : null;
+    const show = (bytes: Uint8Array) => writeOut(stream, filter ? Buffer.from(filter.push(bytes)) : bytes);
     let offsetBytes = run.logStart[stream];
     for (;;) {
       const isLast = this.#finish.signal.aborted;
       const bytes = await log.readAt(offsetBytes, READ_BYTES);
       offsetBytes += bytes.length;
-      if (bytes.length > 0) await writeOut(stream, bytes);
-      else if (isLast) return;
+      if (bytes.length > 0) await show(bytes);
+      else if (isLast) return filter ? writeOut(stream, Buffer.from(filter.end())) : undefined;
       else await log.changes();
     }
   }

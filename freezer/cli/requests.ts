@@ -1,7 +1,7 @@
 /** `freezer freeze`, `checkpoint` and `status`: they talk to the running `freezer start`. */
 import type { Command } from 'commander';
 import { ask, type ControlCommand } from './control.ts';
-import { say, writeOut } from './output.ts';
+import { printLines, say } from './output.ts';
 import { type CommonFlags, finishCommand, readSettings } from './settings.ts';
 
 export function addRequests(program: Command): void {
@@ -16,7 +16,7 @@ function addRequest(program: Command, name: ControlCommand, description: string)
     .description(description)
     .action(async (flags: CommonFlags) => {
       const { text, exitCode } = await ask(readSettings(flags), name, say);
-      if (exitCode === 0) await writeOut('stdout', Buffer.from(`${text}\n`));
+      if (exitCode === 0) await printLines(`${text}\n`);
       else say(text);
       process.exitCode = exitCode;
     });

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { z } from 'zod';
+import { credentialsIn, keepCloudSecrets, keepSecret } from '../../base/redact.ts';
 import { KeyRing } from '../encryption/keyRing.ts';
 import { CommandError } from './commandError.ts';
 import { EXIT_CODES_HELP } from './exitCodes.ts';
@@ -38,8 +39,11 @@ const ORIGINS: Record<string, string> = {
 
 /** Empty variables count as not set. Throws `CommandError` `usage`, and `FreezerError` `wrongKey` for an encryption key that is none. */
 export function readSettings(flags: CommonFlags, env: NodeJS.ProcessEnv = process.env): Settings {
+  const storeUrl = flags.store ?? (env.S3 || 'file:///dump');
+  keepCloudSecrets(env);
+  keepSecret(...credentialsIn(storeUrl));
   const parsed = Settings.safeParse({
-    storeUrl: flags.store ?? (env.S3 || 'file:///dump'),
+    storeUrl,
     encryptionKeys: encryptionKeys(env),
     stateDirectory: flags.stateDir ?? (env.FREEZER_STATE_DIR || '/var/lib/freezer'),
     toolboxDirectory: env.FLOE_TOOLBOX || join(env.FLOE_SETUP_DIR || '/var/lib/floe/setup', 'toolbox'),
@@ -64,8 +68,13 @@ function encryptionKeys({
   const keys = (path ? readKeyFile(path) : (given ?? '')).split(/[\s,]+/).filter((word) => word !== '');
   // What was to be a key, and is empty, must not turn encryption off.
   if (keys.length === 0) {
-    throw new CommandError('usage', `${path ?? 'FREEZER_ENCRYPTION_KEY'} has no key.`, 'Put one there.');
+    throw new CommandError(
+      'usage',
+      `${path ? 'The file of FREEZER_ENCRYPTION_KEY_FILE' : 'FREEZER_ENCRYPTION_KEY'} has no key.`,
+      'Put one there.',
+    );
   }
+  keepSecret(...keys.filter((key) => key !== 'plain' && !key.startsWith('kms:')));
   KeyRing.of(keys);
   return keys;
 }
@@ -74,8 +83,10 @@ function readKeyFile(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new CommandError('usage', `FREEZER_ENCRYPTION_KEY_FILE: ${reason}.`, 'Correct the path or its permissions.');
+    // Not the path: whoever mixes up the two variables has put the key itself there.
+    const reason = cause instanceof Error && 'code' in cause ? String(cause.code) : 'it cannot be read';
+    const message = `FREEZER_ENCRYPTION_KEY_FILE: ${reason}: the file that it names cannot be read.`;
+    throw new CommandError('usage', message, 'Correct the path or its permissions.');
   }
 }
 

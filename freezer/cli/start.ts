@@ -30,6 +30,7 @@ interface StartFlags extends CommonFlags {
   readonly workspace?: string;
   readonly afresh?: boolean;
   readonly keep?: boolean;
+  readonly raw?: boolean;
   readonly thaw: ThawMode;
   readonly frozenExitCode: number;
 }
@@ -57,6 +58,7 @@ export function addStart(program: Command): void {
     )
     .option('--afresh', 'start from the beginning, even where there are checkpoints')
     .option('--keep', 'keep the checkpoints when the program has ended: the next start goes back to the newest')
+    .option('--raw', 'what the program writes as it is, also on a terminal, which would obey it')
     .addOption(
       new Option('--thaw <mode>', 'lazy: before its memory is there; eager: with all of it; auto: by its size')
         .choices(THAW_MODES)
@@ -106,7 +108,7 @@ async function start(command: string[], flags: StartFlags): Promise<void> {
     throw progress.signal.aborted ? progress.signal.reason : error;
   });
   await using run = begun.run;
-  const relay = new Relay(run);
+  const relay = new Relay(run, { raw: flags.raw ?? false });
   const session = new Session(begun, store, place);
   progress.running(session);
   const outcome = await session.outcome;

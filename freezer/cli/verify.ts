@@ -1,5 +1,6 @@
 /** `freezer verify`: whether a start could thaw what the store has, proved by reading all of it again. */
 import type { Command } from 'commander';
+import { plain } from '../../base/terminal.ts';
 import { openStore } from '../../store/index.ts';
 import { Codec } from '../checkpoint/codec.ts';
 import { type Verification, verifyCheckpoint } from '../checkpoint/verify.ts';
@@ -9,7 +10,7 @@ import { candidates, PREFIX } from './checkpoints.ts';
 import { newestClaim } from './claims.ts';
 import { EXIT } from './exitCodes.ts';
 import { formatBytes } from './format.ts';
-import { writeOut } from './output.ts';
+import { printJson, printLines } from './output.ts';
 import { type CommonFlags, finishCommand, readSettings } from './settings.ts';
 
 interface VerifyFlags extends CommonFlags {
@@ -38,11 +39,11 @@ async function verify(flags: VerifyFlags): Promise<void> {
   const found: Verification[] = [];
   for (const id of flags.all ? ids : ids.slice(0, 1)) found.push(await verifyCheckpoint({ ...parts, id }));
   if (found.some(({ damages }) => damages.length > 0)) process.exitCode = EXIT.store;
-  await writeOut('stdout', Buffer.from(flags.json ? `${JSON.stringify(found)}\n` : found.map(describe).join('')));
+  await (flags.json ? printJson(found) : printLines(found.map(describe).join('')));
 }
 
 function describe({ id, packs, chunks, storedBytes, damages, hits }: Verification): string {
   if (damages.length === 0) return `${id} is whole: ${chunks} chunks in ${packs} packs, ${formatBytes(storedBytes)}.\n`;
   const lines = [...damages, ...hits.map((hit) => `lost: ${hit}`)];
-  return `${id} is damaged:\n${lines.map((line) => `  ${line}\n`).join('')}`;
+  return `${id} is damaged:\n${lines.map((line) => `  ${plain(line)}\n`).join('')}`;
 }

@@ -1,5 +1,8 @@
 /** The outermost layer of the CLI: errors become one line and an exit code. */
 import { CommanderError } from 'commander';
+import { credentialsIn, describeError, redact, redactJson } from '../../base/redact.ts';
+import { escapeUnsafe, plain } from '../../base/terminal.ts';
+import { exitOnUncaught } from '../../base/uncaught.ts';
 import { FloeError } from '../../jobs/errors.ts';
 import { StoreError } from '../../store/store.ts';
 import { asFloeError } from '../failures.ts';
@@ -20,6 +23,8 @@ interface Failure {
 /** Runs the CLI. Resolves to the exit code; never rejects. */
 export async function runAtEdge(argv: readonly string[], run: () => Promise<unknown>): Promise<number> {
   leaveQuietlyOnClosedPipe();
+  exitOnUncaught('floe', EXIT.internal);
+  warnOfVisiblePasswords(argv);
   try {
     await run();
     return Number(process.exitCode ?? 0);
@@ -27,7 +32,7 @@ export async function runAtEdge(argv: readonly string[], run: () => Promise<unkn
     if (error instanceof CommanderError && error.exitCode === 0) return 0; // help or version was asked for
     const failure = describeFailure(error);
     report(failure, wantsJson(argv));
-    if (process.env.FLOE_LOG_LEVEL === 'debug') console.error(error);
+    if (process.env.FLOE_LOG_LEVEL === 'debug') process.stderr.write(`${describeError(error)}\n`);
     return failure.exitCode;
   }
 }
@@ -40,9 +45,30 @@ function leaveQuietlyOnClosedPipe(): void {
   });
 }
 
-function wantsJson(argv: readonly string[]): boolean {
+/** Every user of the machine can read the arguments of its processes. */
+function warnOfVisiblePasswords(argv: readonly string[]): void {
+  const own = beforeSeparator(argv);
+  const flags = ['--redis-url', '--store'].filter((flag) =>
+    own.some((word, at) => {
+      const isValue = own[at - 1] === flag || word.startsWith(`${flag}=`);
+      return isValue && credentialsIn(word).length > 0;
+    }),
+  );
+  for (const flag of flags) {
+    const variable = flag === '--store' ? 'FLOE_STORE' : 'FLOE_REDIS_URL';
+    process.stderr.write(
+      `floe: everybody on this machine can read the password in ${flag}. Use ${variable} or ${variable}_FILE.\n`,
+    );
+  }
+}
+
+function beforeSeparator(argv: readonly string[]): readonly string[] {
   const end = argv.indexOf('--');
-  return argv.slice(0, end === -1 ? undefined : end).includes('--json');
+  return argv.slice(0, end === -1 ? undefined : end);
+}
+
+function wantsJson(argv: readonly string[]): boolean {
+  return beforeSeparator(argv).includes('--json');
 }
 
 export function describeFailure(thrown: unknown): Failure {
@@ -88,6 +114,8 @@ function internal(message: string): Failure {
 }
 
 function report({ code, message, remedy }: Failure, json: boolean): void {
-  const line = json ? JSON.stringify({ error: { code, message, remedy } }) : `floe: ${`${message} ${remedy}`.trim()}`;
+  const line = json
+    ? escapeUnsafe(redactJson(JSON.stringify({ error: { code, message, remedy } })))
+    : `floe: ${plain(redact(`${message} ${remedy}`.trim()))}`;
   process.stderr.write(`${line}\n`);
 }

@@ -1,4 +1,8 @@
 /** Numbers and tables as people read them. */
+import { plain } from '../../base/terminal.ts';
+
+export { plain };
+
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
 
 /** `1.5 GiB` */
@@ -41,10 +45,4 @@ export function formatTable(heading: readonly string[], rows: readonly string[][
 
 function pad(text: string, width: number): string {
   return text.length > width ? `${text.slice(0, width - 1)}…` : text.padEnd(width);
-}
-
-/** What a job's owner wrote must not move the reader's cursor. */
-export function plain(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what it is about
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '\ufffd');
 }

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { JobState } from '../../jobs/state.ts';
 import { choiceFlag, integerFlag } from './flags.ts';
 import { formatDuration, formatTable } from './format.ts';
-import { type CommonOptions, finishCommand, outputWidth, print, printJson, withFloe } from './shared.ts';
+import { type CommonOptions, finishCommand, note, outputWidth, print, printJson, withFloe } from './shared.ts';
 import { describeProgress } from './status.ts';
 
 interface ListFlags extends CommonOptions {
@@ -41,7 +41,7 @@ async function listJobs(flags: ListFlags): Promise<void> {
       job.progress && job.finishedAt === null ? describeProgress(job.progress) : '',
     ]);
     await print(formatTable(['ID', 'NAME', 'STATE', 'WORKER', 'AGE', 'PROGRESS'], rows, outputWidth(), 1));
-    if (jobs.length === flags.limit) process.stderr.write(`Only the newest ${flags.limit}; --limit shows more.\n`);
+    if (jobs.length === flags.limit) note(`Only the newest ${flags.limit}; --limit shows more.`);
   });
 }
 

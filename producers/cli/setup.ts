@@ -1,11 +1,11 @@
 /** `floe config`, `floe new-key` and `floe stop-redis`: what this machine uses. */
 import { randomBytes } from 'node:crypto';
 import type { Command } from 'commander';
+import { hideCredentials } from '../../base/redact.ts';
 import { type Config, loadConfig, OPTION_LIST } from '../../jobs/config.ts';
 import { stopEmbeddedRedis } from '../../jobs/embeddedRedis.ts';
 import { FloeError } from '../../jobs/errors.ts';
 import { valueAt } from '../../jobs/explain.ts';
-import { withoutPassword } from '../../jobs/redis.ts';
 import { Floe } from '../floe.ts';
 import { formatTable } from './format.ts';
 import { type CommonOptions, connectionFlags, finishCommand, outputWidth, print, printJson } from './shared.ts';
@@ -33,7 +33,7 @@ function shownValue(config: Config, path: string, isSecret: boolean): string {
   const isEmpty = Array.isArray(value) && value.length === 0;
   if (value === null || value === undefined || isEmpty) return '-';
   if (isSecret) return '(set)';
-  return withoutPassword(String(value));
+  return hideCredentials(String(value));
 }
 
 export function addNewKey(program: Command): void {
@@ -55,7 +55,7 @@ export function addStopRedis(program: Command): void {
     .action(async (options: CommonOptions) => {
       const { redisUrl, stateDir } = loadConfig({ flags: connectionFlags(options) });
       if (redisUrl !== null) {
-        const message = `Redis at ${withoutPassword(redisUrl)} was not started by Floe.`;
+        const message = `Redis at ${hideCredentials(redisUrl)} was not started by Floe.`;
         throw new FloeError('conflict', message, 'End it where it was started.');
       }
       await refuseWhileUsed(options);

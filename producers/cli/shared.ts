@@ -1,6 +1,8 @@
 /** What all commands have in common. */
 import { once } from 'node:events';
 import type { Command } from 'commander';
+import { redact, redactJson } from '../../base/redact.ts';
+import { escapeUnsafe, plainLines } from '../../base/terminal.ts';
 import { loadConfig } from '../../jobs/config.ts';
 import { FloeError } from '../../jobs/errors.ts';
 import { StoreError } from '../../store/store.ts';
@@ -53,13 +55,26 @@ export async function withConnections<T>(
   }
 }
 
-/** Writes to stdout and waits while its reader is slow. */
-export async function print(text: string | Uint8Array, stream: NodeJS.WriteStream = process.stdout): Promise<void> {
-  if (!stream.write(text)) await once(stream, 'drain');
+/** Lines for people, on stdout. What a terminal would obey is replaced, and so are secrets. */
+export function print(text: string): Promise<void> {
+  return printExactly(redact(plainLines(text)));
 }
 
 export function printJson(value: unknown): Promise<void> {
-  return print(`${JSON.stringify(value)}\n`);
+  return printExactly(escapeUnsafe(redactJson(`${JSON.stringify(value)}\n`)));
+}
+
+/** One line for people beside the output: on stderr. */
+export function note(line: string): void {
+  process.stderr.write(`${redact(plainLines(line))}\n`);
+}
+
+/** Writes as it is, to stdout unless told otherwise, and waits while its reader is slow. */
+export async function printExactly(
+  text: string | Uint8Array,
+  stream: NodeJS.WriteStream = process.stdout,
+): Promise<void> {
+  if (!stream.write(text)) await once(stream, 'drain');
 }
 
 /** Columns of the terminal; unlimited where the output goes to a file or another program. */

@@ -1,5 +1,6 @@
 /** Tells what happens, one line each, as it happens. */
 import { styleText } from 'node:util';
+import { plain } from '../../base/terminal.ts';
 import type { JobEvent } from '../../producers/index.ts';
 
 export class Story {
@@ -29,16 +30,16 @@ export class Story {
 function describe(event: JobEvent): string | null {
   switch (event.type) {
     case 'started':
-      return `starts on ${event.worker}`;
+      return `starts on ${plain(event.worker)}`;
     case 'freezing':
-      return `is being frozen on ${event.worker}`;
+      return `is being frozen on ${plain(event.worker)}`;
     case 'frozen':
       return styleText(
         'cyan',
         `frozen: stood still ${seconds(event.frozenMs)} until safe in the store, ${megabytes(event.bytesSent)} sent`,
       );
     case 'thawed':
-      return styleText('green', `goes on where it was, on ${event.worker}, thawed in ${seconds(event.thawMs)}`);
+      return styleText('green', `goes on where it was, on ${plain(event.worker)}, thawed in ${seconds(event.thawMs)}`);
     case 'checkpointed':
       return `checkpoint taken, runs on (stood still ${seconds(event.frozenMs)})`;
     case 'succeeded':
@@ -49,9 +50,9 @@ function describe(event: JobEvent): string | null {
     case 'stopped':
     case 'failed':
     case 'cancelled':
-      return styleText('red', `${event.type}: ${event.message}`);
+      return styleText('red', `${event.type}: ${plain(event.message)}`);
     case 'crashed':
-      return styleText('red', `lost its worker ${event.worker}`);
+      return styleText('red', `lost its worker ${plain(event.worker)}`);
     case 'submitted':
       return null;
   }

@@ -8,6 +8,7 @@ import {
   finishCommand,
   formatBytes,
   interruptible,
+  plain,
   print,
   printJson,
   withConnections,
@@ -72,5 +73,5 @@ function describe({ id, packs, chunks, storedBytes, damages, hits }: Verificatio
   }
   const more = hits.length > SHOWN_HITS ? [`… and ${hits.length - SHOWN_HITS} more`] : [];
   const lines = [...damages, ...[...hits.slice(0, SHOWN_HITS), ...more].map((hit) => `lost: ${hit}`)];
-  return `${id} is damaged:\n${lines.map((line) => `  ${line}\n`).join('')}`;
+  return `${id} is damaged:\n${lines.map((line) => `  ${plain(line)}\n`).join('')}`;
 }
