@@ -16,7 +16,12 @@ let secrets: readonly string[] = [];
 
 /** Never shown from now on, as written and as it stands in an address. Values of less than four characters are ignored. */
 export function keepSecret(...values: readonly string[]): void {
-  const forms = values.flatMap((value) => [value, encoded(value), decoded(value)]);
+  const forms = values.flatMap((value) => [
+    value,
+    encoded(value),
+    decoded(value, decodeURIComponent),
+    decoded(value, decodeURI),
+  ]);
   const all = new Set([...secrets, ...forms.filter((form) => form.length >= SHORTEST)]);
   secrets = [...all].sort((a, b) => b.length - a.length);
 }
@@ -50,9 +55,10 @@ function encoded(text: string): string {
   return encodeURIComponent(text.toWellFormed());
 }
 
-function decoded(text: string): string {
+/** Of an address as a whole, `decodeURI` decodes only some of it. */
+function decoded(text: string, decode: (text: string) => string): string {
   try {
-    return decodeURIComponent(text);
+    return decode(text);
   } catch {
     return text; // a `%` that encodes nothing
   }

@@ -7,10 +7,10 @@ import { type RequestHandler, Router } from 'express';
 import type { Redis } from 'ioredis';
 import { z } from 'zod';
 import { JobRecord, readRuns, redisKeys } from '../jobs/index.ts';
+import type { Role } from './accounts.ts';
 import { boardData, boardName, boardProgress, boardRecord, boardReturnValue } from './boardFormat.ts';
 import type { Pools } from './pools.ts';
 import { roleOf } from './security.ts';
-import type { Role } from './session.ts';
 
 export const BOARD_PATH = '/queues';
 

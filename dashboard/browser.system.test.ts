@@ -54,6 +54,7 @@ describe.skipIf(missing)(`in a browser${missing ? ` (skipped: ${CHROMIUM} is not
       if (message.type() === 'error' && !message.text().includes('fonts.googleapis.com')) errors.push(message.text());
     });
     await page.goto(stack.dashboard.url);
+    await page.getByLabel('User').fill(password === READER ? 'viewer' : 'admin');
     await page.getByLabel('Password').fill(password);
     await page.getByRole('button', { name: 'Log in' }).click();
     return { page, errors };
@@ -62,8 +63,36 @@ describe.skipIf(missing)(`in a browser${missing ? ` (skipped: ${CHROMIUM} is not
   it('lets nobody in with a wrong password', async () => {
     const { page } = await open('a guess');
     await page.getByRole('alert').waitFor();
-    expect(await page.getByRole('alert').textContent()).toContain('not right');
+    expect(await page.getByRole('alert').textContent()).toContain('do not belong together');
     expect(new URL(page.url()).pathname).toBe('/login');
+  });
+
+  it('keeps the name that was typed, and ends the session at the logout', async () => {
+    const { page, errors } = await open('a guess');
+    await page.getByRole('alert').waitFor();
+    expect(await page.getByLabel('User').inputValue()).toBe('admin');
+    expect(await page.evaluate('document.activeElement.id')).toBe('password');
+    await page.getByLabel('Password').fill(OPERATOR);
+    await page.keyboard.press('Enter');
+    await page.getByRole('link', { name: 'folding' }).waitFor();
+    const cookies = await page.context().cookies();
+    await page.getByRole('button', { name: 'Log out', exact: true }).click();
+    await page.getByLabel('User').waitFor();
+    // Whoever has copied the cookie has nothing.
+    await page.context().addCookies(cookies);
+    await page.goto(stack.dashboard.url);
+    expect(new URL(page.url()).pathname).toBe('/login');
+    expect(errors.filter((error) => !error.includes('401'))).toEqual([]);
+  });
+
+  it('logs out everywhere', async () => {
+    const [one, two] = [await open(OPERATOR), await open(READER)];
+    await two.page.getByRole('link', { name: 'folding' }).waitFor();
+    expect(await two.page.getByRole('button', { name: 'Log out everywhere' }).count()).toBe(0);
+    await one.page.getByRole('button', { name: 'Log out everywhere' }).click();
+    await one.page.getByLabel('User').waitFor();
+    await two.page.goto(stack.dashboard.url);
+    expect(new URL(two.page.url()).pathname).toBe('/login');
   });
 
   it('shows a running job and follows its progress without a reload', async () => {

@@ -15,7 +15,7 @@ let client: Client;
 beforeAll(async () => {
   stack = await startStack();
   client = new Client(stack.dashboard.url);
-  await client.login(OPERATOR);
+  await client.login('admin', OPERATOR);
 });
 afterAll(() => stack[Symbol.asyncDispose]());
 

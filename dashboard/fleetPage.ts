@@ -1,10 +1,10 @@
 /** `/`: workers, jobs and what happened last. */
 import { isFinal, type JobEvent, type JobState, type WorkerDescription } from '../jobs/index.ts';
+import type { Role } from './accounts.ts';
 import { formatAgo, formatDuration, formatProgress, formatSize, percentOf } from './format.ts';
 import { type Html, html } from './html.ts';
 import { layout } from './layout.ts';
 import type { Fleet, ListedJob } from './readFleet.ts';
-import type { Role } from './session.ts';
 
 export function fleetPage(fleet: Fleet, role: Role): string {
   const going = fleet.jobs.filter((job) => !isFinal(job.record.state));

@@ -1,12 +1,12 @@
 /** `/jobs/<id>`: everything that is known of one job. */
 import { isFinal, type JobRecord, type JobSpec, type RunRecord } from '../jobs/index.ts';
+import type { Role } from './accounts.ts';
 import { badge, progressBar } from './fleetPage.ts';
 import { formatAgo, formatCommand, formatDuration, formatSize, formatTime } from './format.ts';
 import { type Html, type HtmlValue, html } from './html.ts';
 import { layout } from './layout.ts';
 import { type JobDetails, storedFiles } from './readJob.ts';
 import { maskCommand, maskEnv } from './secrets.ts';
-import type { Role } from './session.ts';
 import { awayMs, lanesOf, timeline } from './timeline.ts';
 
 /** `storeUrl`: without credentials, to show where things are kept. */

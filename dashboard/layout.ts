@@ -1,6 +1,7 @@
 /** The frame around every page of ours. */
+
+import type { Role } from './accounts.ts';
 import { type Html, html } from './html.ts';
-import type { Role } from './session.ts';
 
 export interface Page {
   title: string;
@@ -31,12 +32,14 @@ ${role !== null && header(role)}
 </html>`.text;
 }
 
+const EVERYWHERE = html`<button class="quiet" formaction="/logout/everywhere" title="Ends every session, those of viewers too">Log out everywhere</button>`;
+
 function header(role: Role): Html {
   return html`<header class="top">
 <a class="brand" href="/"><img src="/assets/floe.svg" alt="" width="26" height="26">Floe</a>
 <nav><a href="/">Fleet</a><a href="/queues/">Queues</a></nav>
 <span class="stale-note" role="status">not up to date: no answer</span>
-<form method="post" action="/logout" class="who"><span class="role">${role === 'operator' ? 'operator' : 'read-only'}</span><button class="quiet">Log out</button></form>
+<form method="post" action="/logout" class="who"><span class="role">${role === 'operator' ? 'operator' : 'read-only'}</span><button class="quiet">Log out</button>${role === 'operator' && EVERYWHERE}</form>
 </header>`;
 }
 

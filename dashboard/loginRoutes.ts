@@ -1,55 +1,89 @@
 /** Logging in and out. */
-import { type Response, Router, urlencoded } from 'express';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type Request, type Response, Router, urlencoded } from 'express';
 import { z } from 'zod';
+import { accountOf, type Passwords } from './accounts.ts';
 import { formatDuration } from './format.ts';
 import { html } from './html.ts';
 import { layout } from './layout.ts';
-import { LoginLimiter } from './loginLimiter.ts';
-import { type Passwords, SESSION_COOKIE, SESSION_LIFETIME_MS, type Sessions } from './session.ts';
+import { LoginThrottle } from './loginThrottle.ts';
+import { requireRole } from './security.ts';
+import { clearSessionCookies, type Sessions, sessionToken, setSessionCookie } from './session.ts';
 
-const LoginForm = z.object({ password: z.string().max(1024), next: z.string().max(2048).default('/') });
+const LoginForm = z.object({
+  /** Programs that log in by the password alone mean the operator. */
+  username: z.string().max(100).default('admin'),
+  password: z.string().max(1024),
+  next: z.string().max(2048).default('/'),
+});
 
 export function loginRoutes(passwords: Passwords, sessions: Sessions): Router {
-  const limiter = new LoginLimiter();
+  const throttle = new LoginThrottle();
   const router = Router();
 
   router.get('/login', (request, response) => {
     const { next } = request.query;
-    showLogin(response, 200, { next: typeof next === 'string' ? next : '/', problem: null });
+    showLogin(response, 200, { next: typeof next === 'string' ? next : '/', username: '', problem: null });
   });
 
-  router.post('/login', urlencoded({ extended: false, limit: '8kb' }), (request, response) => {
-    const address = request.ip ?? '';
+  router.post('/login', urlencoded({ extended: false, limit: '8kb' }), async (request, response) => {
     const form = LoginForm.safeParse(request.body);
-    if (!form.success) return showLogin(response, 400, { next: '/', problem: 'Type the password.' });
-    const { next, password } = form.data;
-    const waitMs = limiter.waitMs(address);
-    if (waitMs > 0) {
-      response.set('Retry-After', String(Math.ceil(waitMs / 1000)));
-      const problem = `Too many wrong passwords. Try again in ${formatDuration(waitMs)}.`;
-      return showLogin(response, 429, { next, problem });
+    if (!form.success) {
+      return showLogin(response, 400, { next: '/', username: '', problem: 'Type your name and the password.' });
     }
-    limiter.count(address);
-    const role = passwords.roleOf(password);
-    if (role === null) return showLogin(response, 401, { next, problem: 'That password is not right.' });
-    limiter.forgive(address);
-    // Whoever logs in over TLS says so in `Origin`, even where the proxy in front is not believed.
-    const secure = request.secure || request.headers.origin?.startsWith('https:') === true;
-    response.cookie(SESSION_COOKIE, sessions.issue(role), {
-      httpOnly: true,
-      sameSite: 'strict',
-      secure,
-      path: '/',
-      maxAge: SESSION_LIFETIME_MS,
-    });
+    const { next, password, username } = form.data;
+    const account = accountOf(username);
+    const address = request.ip ?? '';
+    const turn = throttle.takeTurn(account, address);
+    if ('refusedForMs' in turn) {
+      response.set('Retry-After', String(Math.ceil(turn.refusedForMs / 1000)));
+      const problem = `Too many people try to log in as this user. Try again in ${formatDuration(turn.refusedForMs)}.`;
+      return showLogin(response, 429, { next, username, problem });
+    }
+    if (!(await waitWithReader(turn.waitMs, response))) return;
+    if (account === null || !passwords.opens(account, password)) {
+      const problem = 'That name and password do not belong together. The names are admin and viewer.';
+      return showLogin(response, 401, { next, username, problem });
+    }
+    throttle.forgive(account, address);
+    endSession(request, sessions);
+    setSessionCookie(request, response, sessions.begin(account));
     response.redirect(303, localPath(next));
   });
 
-  router.post('/logout', (_request, response) => {
-    response.clearCookie(SESSION_COOKIE, { httpOnly: true, sameSite: 'strict', path: '/' });
+  router.post('/logout', (request, response) => {
+    endSession(request, sessions);
+    clearSessionCookies(response);
+    response.redirect(303, '/login');
+  });
+
+  router.post('/logout/everywhere', requireRole(sessions, 'operator'), (_request, response) => {
+    sessions.endAll();
+    clearSessionCookies(response);
     response.redirect(303, '/login');
   });
   return router;
+}
+
+/** False when whoever asked went away meanwhile; the attempt has counted all the same. */
+async function waitWithReader(waitMs: number, response: Response): Promise<boolean> {
+  const gone = new AbortController();
+  const leave = () => gone.abort();
+  response.once('close', leave);
+  try {
+    await delay(waitMs, undefined, { signal: gone.signal });
+    return true;
+  } catch (error) {
+    if (!gone.signal.aborted) throw error;
+    return false;
+  } finally {
+    response.off('close', leave);
+  }
+}
+
+function endSession(request: Request, sessions: Sessions): void {
+  const token = sessionToken(request);
+  if (token !== null) sessions.end(token);
 }
 
 /** Where to go after the login: a path of this site, never another one. */
@@ -61,7 +95,13 @@ export function localPath(next: string): string {
   return url.origin === here ? `${url.pathname.replace(/^\/+/, '/')}${url.search}` : '/';
 }
 
-function showLogin(response: Response, status: number, state: { next: string; problem: string | null }): void {
+const AUTOFOCUS = html` autofocus`;
+
+function showLogin(
+  response: Response,
+  status: number,
+  state: { next: string; username: string; problem: string | null },
+): void {
   response.status(status).send(
     layout({
       title: 'Log in',
@@ -72,9 +112,10 @@ function showLogin(response: Response, status: number, state: { next: string; pr
 <p class="dim">Long jobs on machines that come and go</p>
 <form method="post" action="/login">
 <input type="hidden" name="next" value="${state.next}">
-<input class="hidden" name="username" autocomplete="username" value="floe" tabindex="-1" aria-hidden="true">
+<label for="username">User</label>
+<input id="username" name="username" type="text" autocomplete="username" autocapitalize="none" spellcheck="false" maxlength="100" required placeholder="admin or viewer" value="${state.username}"${state.username === '' && AUTOFOCUS}>
 <label for="password">Password</label>
-<input id="password" name="password" type="password" autocomplete="current-password" required autofocus>
+<input id="password" name="password" type="password" autocomplete="current-password" maxlength="1024" required${state.username !== '' && AUTOFOCUS}>
 ${state.problem && html`<p class="problem" role="alert">${state.problem}</p>`}
 <button class="primary">Log in</button>
 </form>

@@ -21,7 +21,7 @@ export async function runDashboard(config: Config, options: RunOptions = {}): Pr
   const print = options.print ?? ((line: string) => process.stdout.write(`${line}\n`));
   const log = createLogger({ level: config.logLevel }, pino.destination(2));
   await using store = await openStore(config.store);
-  const { host, port, password, readOnlyPassword } = config.dashboard;
+  const { host, port, password, readOnlyPassword, trustProxy } = config.dashboard;
   await using dashboard = await startDashboard({
     redisUrl: config.redisUrl,
     stateDir: config.stateDir,
@@ -30,12 +30,15 @@ export async function runDashboard(config: Config, options: RunOptions = {}): Pr
     port,
     password: password ?? undefined,
     readOnlyPassword: readOnlyPassword ?? undefined,
+    trustProxy: trustProxy ?? undefined,
     cancel: options.cancel,
     log,
   });
   print(`Dashboard: ${dashboard.url}`);
   if (dashboard.password !== undefined) {
-    print(`Password:  ${dashboard.password}  (made for this start; FLOE_DASHBOARD_PASSWORD sets your own)`);
+    print(
+      `Password:  ${dashboard.password}  (of the user admin, made for this start; FLOE_DASHBOARD_PASSWORD sets your own)`,
+    );
   }
   await untilTold(options.signal);
 }

@@ -1,7 +1,8 @@
 /** What every request passes before any page sees it. */
-import type { RequestHandler, Response } from 'express';
+import type { Request, RequestHandler, Response } from 'express';
 import { z } from 'zod';
-import { type Role, readCookie, SESSION_COOKIE, type Sessions } from './session.ts';
+import type { Role } from './accounts.ts';
+import { type Sessions, sessionToken } from './session.ts';
 
 /** `default-src 'none'` and what our pages need; the board also sets styles from scripts and highlights in a worker. */
 const COMMON_POLICY =
@@ -57,8 +58,7 @@ function isSameOrigin(headers: unknown): boolean {
 /** Sends people without a session to the login page, programs a 401. */
 export function requireSession(sessions: Sessions): RequestHandler {
   return (request, response, next) => {
-    const cookie = readCookie(request.headers.cookie, SESSION_COOKIE);
-    const role = cookie === null ? null : sessions.read(cookie);
+    const role = sessionRole(request, sessions);
     if (role !== null) {
       response.locals.role = role;
       return next();
@@ -67,6 +67,19 @@ export function requireSession(sessions: Sessions): RequestHandler {
       return response.redirect(303, `/login?next=${encodeURIComponent(request.originalUrl)}`);
     }
     throw new Refusal(401, 'You are not logged in, or your session is over.', 'Log in at /login.');
+  };
+}
+
+function sessionRole(request: Request, sessions: Sessions): Role | null {
+  const token = sessionToken(request);
+  return token === null ? null : sessions.roleOf(token);
+}
+
+/** For single routes before `requireSession`. */
+export function requireRole(sessions: Sessions, role: Role): RequestHandler {
+  return (request, _response, next) => {
+    if (sessionRole(request, sessions) === role) return next();
+    throw new Refusal(403, 'You are not logged in as one who may do this.', 'Log in as admin.');
   };
 }
 

@@ -4,7 +4,9 @@ import { createServer, type Server } from 'node:http';
 import express, { type Express, type RequestHandler } from 'express';
 import type { Redis } from 'ioredis';
 import { type Logger, pino } from 'pino';
+import { keepSecret } from '../base/redact.ts';
 import { asRedisError, connectRedis, FloeError, type RedisConfig } from '../jobs/index.ts';
+import { Passwords } from './accounts.ts';
 import { actionRoutes, type CancelJob } from './actions.ts';
 import { assetRoutes } from './assets.ts';
 import { BOARD_PATH, boardRoutes } from './board.ts';
@@ -13,7 +15,7 @@ import { loginRoutes } from './loginRoutes.ts';
 import { pageRoutes, type ReadableStore } from './pages.ts';
 import { Pools } from './pools.ts';
 import { requireOperator, requireSameOrigin, requireSession, securityHeaders } from './security.ts';
-import { Passwords, Sessions } from './session.ts';
+import { Sessions } from './session.ts';
 
 export interface DashboardOptions extends RedisConfig {
   /** Where inputs and outputs are. Stays the caller's to close. */
@@ -28,8 +30,12 @@ export interface DashboardOptions extends RedisConfig {
   readOnlyPassword?: string | undefined;
   /** How operators cancel. Default: by a request in the job's record, which the worker that has or next takes it obeys. */
   cancel?: CancelJob | undefined;
-  /** One reverse proxy in front says who asks (`X-Forwarded-For`). Default false: nobody is believed. */
-  trustProxy?: boolean | undefined;
+  /**
+   * Reverse proxies that are believed when they say who asks, and how (`X-Forwarded-For`, `-Proto`): how many there are in
+   * front, `true` for one, or their addresses and networks (`10.0.0.0/8`, `loopback`, `linklocal`, `uniquelocal`).
+   * Default: nobody is believed.
+   */
+  trustProxy?: boolean | number | readonly string[] | undefined;
   /** Default: silent. */
   log?: Logger | undefined;
 }
@@ -49,24 +55,46 @@ export interface Dashboard extends AsyncDisposable {
 export async function startDashboard(options: DashboardOptions): Promise<Dashboard> {
   const log = options.log ?? pino({ level: 'silent' });
   const passwords = new Passwords(options);
+  keepSecret(...[options.password, options.readOnlyPassword, passwords.generated].filter((text) => text !== undefined));
   const redis = await connectRedis(options, { whenLost: 'fail' });
   // Every queue listens on the one connection, and there may be many pools.
   redis.setMaxListeners(0);
   reportOutages(redis, log);
   const pools = new Pools(redis, (error) => log.debug({ err: error }, 'a queue lost its connection'));
-  const server = createServer(buildApp({ options, log, passwords, redis, pools }));
+  const server = createServer(SERVER_LIMITS, buildApp({ options, log, passwords, redis, pools }));
+  server.maxConnections = MOST_CONNECTIONS;
   const close = async () => {
     await closeServer(server);
     await pools[Symbol.asyncDispose]();
     redis.disconnect();
   };
   try {
-    const url = await listen(server, options.host ?? '127.0.0.1', options.port ?? 0);
+    const host = options.host ?? '127.0.0.1';
+    const url = await listen(server, host, options.port ?? 0);
+    if (!isLoopback(host) && trustedProxies(options) === false) log.warn({ host }, UNPROTECTED);
     return { url, password: passwords.generated, close, [Symbol.asyncDispose]: close };
   } catch (error) {
     redis.disconnect();
     throw error;
   }
+}
+
+/** Clients that take longer to say what they want are cut off. People and proxies are quick; who holds connections open is neither. */
+const SERVER_LIMITS = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 2000 };
+const MOST_CONNECTIONS = 1000;
+
+const UNPROTECTED =
+  'passwords and sessions cross the network unencrypted, unless a proxy with TLS is in front: see dashboard.trustProxy';
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || host.startsWith('127.');
+}
+
+/** As Express takes it. */
+function trustedProxies({ trustProxy = false }: DashboardOptions): false | number | string[] {
+  if (trustProxy === false || trustProxy === 0) return false;
+  if (typeof trustProxy === 'object') return [...trustProxy];
+  return Number(trustProxy);
 }
 
 /** One line when Redis goes and one when it is back, not one for each attempt in between. */
@@ -93,7 +121,7 @@ function buildApp(parts: {
   const sessions = new Sessions();
   const app = express();
   app.disable('x-powered-by');
-  app.set('trust proxy', options.trustProxy ? 1 : false);
+  app.set('trust proxy', trustedProxies(options));
   app.use(securityHeaders(BOARD_PATH), answerInTime());
   app.get('/healthz', health(redis));
   app.use('/assets', assetRoutes());

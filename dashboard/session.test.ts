@@ -1,33 +1,30 @@
 import { describe, expect, it } from 'vitest';
-import { LoginLimiter } from './loginLimiter.ts';
+import { accountOf, Passwords } from './accounts.ts';
 import { localPath } from './loginRoutes.ts';
-import { Passwords, readCookie, SESSION_LIFETIME_MS, Sessions } from './session.ts';
+import { readCookie, SESSION_LIFETIME_MS, Sessions } from './session.ts';
 
 describe('Sessions', () => {
   const now = 1_700_000_000_000;
 
-  it('gives back the role that was signed, until it expires', () => {
+  it('know a token until it expires or is ended, and no other', () => {
     const sessions = new Sessions();
-    const cookie = sessions.issue('readOnly', now);
-    expect(sessions.read(cookie, now + SESSION_LIFETIME_MS - 1)).toBe('readOnly');
-    expect(sessions.read(cookie, now + SESSION_LIFETIME_MS)).toBeNull();
+    const [token, other] = [sessions.begin('readOnly', now), sessions.begin('operator', now)];
+    expect(sessions.roleOf(token, now + SESSION_LIFETIME_MS - 1)).toBe('readOnly');
+    expect(sessions.roleOf(token, now + SESSION_LIFETIME_MS)).toBeNull();
+    for (const forged of ['', 'x', `${token}x`, token.slice(1)]) expect(sessions.roleOf(forged, now)).toBeNull();
+    expect(new Sessions().roleOf(token, now)).toBeNull();
+    sessions.end(token);
+    expect([sessions.roleOf(token, now), sessions.roleOf(other, now)]).toEqual([null, 'operator']);
+    sessions.endAll();
+    expect(sessions.roleOf(other, now)).toBeNull();
   });
 
-  it('refuses another role under the same signature, another key, and nonsense', () => {
+  it('of one role are bounded, and do not push those of the other out', () => {
     const sessions = new Sessions();
-    const [, signature] = sessions.issue('readOnly', now).split('.');
-    const [operator] = new Sessions().issue('operator', now).split('.');
-    for (const forged of [
-      `${operator}.${signature}`,
-      new Sessions().issue('operator', now),
-      '',
-      '.',
-      'a.b.c',
-      `${operator}.`,
-    ]) {
-      expect(sessions.read(forged, now)).toBeNull();
-    }
-    expect(sessions.read(`${sessions.issue('operator', now)}.x`, now)).toBeNull();
+    const operator = sessions.begin('operator', now);
+    const first = sessions.begin('readOnly', now);
+    const last = Array.from({ length: 1000 }, () => sessions.begin('readOnly', now)).at(-1) ?? '';
+    expect([operator, first, last].map((token) => sessions.roleOf(token, now))).toEqual(['operator', null, 'readOnly']);
   });
 });
 
@@ -36,19 +33,16 @@ describe('Passwords', () => {
     const first = new Passwords({});
     expect(first.generated).toMatch(/^[\w-]{20}$/);
     expect(new Passwords({}).generated).not.toBe(first.generated);
-    expect(first.roleOf(first.generated ?? '')).toBe('operator');
+    expect(first.opens('operator', first.generated ?? '')).toBe(true);
   });
 
-  it('tells the roles apart, and lets nobody in read-only when that role has no password', () => {
+  it('open their own account alone, and none without a password', () => {
     const both = new Passwords({ password: 'alpha', readOnlyPassword: 'beta' });
-    expect([both.roleOf('alpha'), both.roleOf('beta'), both.roleOf('gamma'), both.roleOf('')]).toEqual([
-      'operator',
-      'readOnly',
-      null,
-      null,
-    ]);
+    const opened = (account: Parameters<Passwords['opens']>[0]) =>
+      ['alpha', 'beta', 'gamma', '', 'undefined'].filter((password) => both.opens(account, password));
+    expect([opened('operator'), opened('readOnly'), opened(null)]).toEqual([['alpha'], ['beta'], []]);
     const one = new Passwords({ password: 'alpha' });
-    expect([one.roleOf('alpha'), one.roleOf(''), one.roleOf('undefined')]).toEqual(['operator', null, null]);
+    for (const password of ['alpha', '', 'undefined']) expect(one.opens('readOnly', password)).toBe(false);
   });
 
   it.each([{ password: '' }, { readOnlyPassword: '' }, { password: 'same', readOnlyPassword: 'same' }])(
@@ -57,23 +51,11 @@ describe('Passwords', () => {
   );
 });
 
-describe('LoginLimiter', () => {
-  it('stops one address after its share and lets it try again after the window', () => {
-    const limiter = new LoginLimiter();
-    for (let tried = 0; tried < LoginLimiter.PER_ADDRESS; tried += 1) {
-      expect(limiter.waitMs('a', 0)).toBe(0);
-      limiter.count('a', 0);
-    }
-    expect(limiter.waitMs('a', 1000)).toBe(LoginLimiter.WINDOW_MS - 1000);
-    expect(limiter.waitMs('b', 1000)).toBe(0);
-    expect(limiter.waitMs('a', LoginLimiter.WINDOW_MS)).toBe(0);
-  });
-
-  it('stops everybody once many addresses have tried', () => {
-    const limiter = new LoginLimiter();
-    for (let tried = 0; tried < LoginLimiter.IN_ALL; tried += 1) limiter.count(`address ${tried}`, 0);
-    expect(limiter.waitMs('another', 1)).toBeGreaterThan(0);
-  });
+it('accountOf takes the names that people type and password managers kept', () => {
+  expect(['admin', ' Admin', 'floe', 'viewer', 'VIEWER '].map(accountOf)).toEqual([
+    ...['operator', 'operator', 'operator', 'readOnly', 'readOnly'],
+  ]);
+  expect(['', 'root', 'constructor', '__proto__'].map(accountOf)).toEqual([null, null, null, null]);
 });
 
 describe('localPath', () => {

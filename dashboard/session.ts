@@ -1,81 +1,94 @@
-/** Who may do what, and the signed cookie that says so. */
-import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
-import { z } from 'zod';
-import { FloeError } from '../jobs/index.ts';
+/** Who is logged in. */
+import { createHash, randomBytes } from 'node:crypto';
+import type { Request, Response } from 'express';
+import type { Role } from './accounts.ts';
 
-/** `operator` may change things; `readOnly` may look at everything. */
-export type Role = 'operator' | 'readOnly';
-
-export const SESSION_COOKIE = 'floe_session';
 export const SESSION_LIFETIME_MS = 12 * 3_600_000;
 
-const Session = z.strictObject({ role: z.enum(['operator', 'readOnly']), expiresAt: z.int() });
+/** Browsers take `__Host-` only from this very host, over TLS, and for all of its paths: nobody else can set it. */
+const SECURE_COOKIE = '__Host-floe_session';
+const PLAIN_COOKIE = 'floe_session';
+
+/** More than people have browsers. It bounds the memory that somebody with a right password can take. */
+const MOST_PER_ROLE = 1000;
+
+interface Session {
+  readonly role: Role;
+  readonly expiresAt: number;
+}
 
 /**
- * Sessions live in their cookie alone: `base64url(JSON).base64url(HMAC-SHA256)`. The key is made anew at every start and
- * not derived from a password, so that no cookie helps to guess one; a restart logs everybody out.
+ * The sessions that are not over, in this process alone: a restart ends them all, and so does a new password, which needs one.
+ * A cookie is a random token and says nothing by itself. Kept is its hash: what the memory holds opens nothing.
  */
 export class Sessions {
-  readonly #key = randomBytes(32);
+  /** In the order in which they began. */
+  readonly #open = new Map<string, Session>();
 
-  issue(role: Role, now = Date.now()): string {
-    const session: z.input<typeof Session> = { role, expiresAt: now + SESSION_LIFETIME_MS };
-    const payload = Buffer.from(JSON.stringify(session)).toString('base64url');
-    return `${payload}.${this.#sign(payload).toString('base64url')}`;
+  /** The token of a new session. Of too many sessions of one role the oldest ends. */
+  begin(role: Role, now = Date.now()): string {
+    this.#forgetExpired(now);
+    const same = [...this.#open].filter(([, session]) => session.role === role);
+    const [oldest] = same.length >= MOST_PER_ROLE ? same : [];
+    if (oldest) this.#open.delete(oldest[0]);
+    const token = randomBytes(32).toString('base64url');
+    this.#open.set(hash(token), { role, expiresAt: now + SESSION_LIFETIME_MS });
+    return token;
   }
 
-  /** The role of a cookie's value, or null when it is forged, expired or nonsense. */
-  read(value: string, now = Date.now()): Role | null {
-    const [payload = '', signature = '', ...more] = value.split('.');
-    const given = Buffer.from(signature, 'base64url');
-    const expected = this.#sign(payload);
-    if (more.length > 0 || given.length !== expected.length || !timingSafeEqual(given, expected)) return null;
-    const session = Session.parse(JSON.parse(Buffer.from(payload, 'base64url').toString()));
-    return session.expiresAt > now ? session.role : null;
+  /** The role of a token's session, or null when there is none or it is over. */
+  roleOf(token: string, now = Date.now()): Role | null {
+    const session = this.#open.get(hash(token));
+    return session && session.expiresAt > now ? session.role : null;
   }
 
-  #sign(payload: string): Buffer {
-    return createHmac('sha256', this.#key).update(payload).digest();
+  end(token: string): void {
+    this.#open.delete(hash(token));
+  }
+
+  endAll(): void {
+    this.#open.clear();
+  }
+
+  #forgetExpired(now: number): void {
+    for (const [key, { expiresAt }] of this.#open) {
+      if (expiresAt > now) return; // those that began later end later
+      this.#open.delete(key);
+    }
   }
 }
 
-/** The two passwords. Without an operator's one is generated; without a reader's that role does not exist. */
-export class Passwords {
-  /** The operator's password when it was generated, for printing it once. */
-  readonly generated: string | undefined;
-  readonly #key = randomBytes(32);
-  readonly #operator: Buffer;
-  readonly #readOnly: Buffer | null;
+function hash(token: string): string {
+  return createHash('sha256').update(token).digest('base64url');
+}
 
-  /** Throws `FloeError` `invalidOption` for an empty password, or the same one for both roles. */
-  constructor(given: { password?: string | undefined; readOnlyPassword?: string | undefined }) {
-    if (given.password === '' || given.readOnlyPassword === '') {
-      throw new FloeError('invalidOption', 'A dashboard password is empty.', 'Leave it out, or set one.');
-    }
-    if (given.password !== undefined && given.password === given.readOnlyPassword) {
-      throw new FloeError(
-        'invalidOption',
-        'The password and the read-only password of the dashboard are the same.',
-        'Choose two different ones: the password alone tells who logs in.',
-      );
-    }
-    if (given.password === undefined) this.generated = randomBytes(15).toString('base64url');
-    this.#operator = this.#digest(given.password ?? this.generated ?? '');
-    this.#readOnly = given.readOnlyPassword === undefined ? null : this.#digest(given.readOnlyPassword);
-  }
+/** Over TLS the plain name is not looked at: somebody between could have set it on a connection without TLS. */
+export function sessionToken(request: Request): string | null {
+  const { cookie } = request.headers;
+  const secure = readCookie(cookie, SECURE_COOKIE);
+  return request.secure ? secure : (secure ?? readCookie(cookie, PLAIN_COOKIE));
+}
 
-  /** The role that a password opens. Takes the same time whatever was given. */
-  roleOf(password: string): Role | null {
-    const given = this.#digest(password);
-    const operator = timingSafeEqual(given, this.#operator);
-    const readOnly = timingSafeEqual(given, this.#readOnly ?? this.#operator);
-    if (operator) return 'operator';
-    return readOnly && this.#readOnly !== null ? 'readOnly' : null;
-  }
+/**
+ * Whether the browser that sends this form is connected by TLS. A proxy that is not trusted cannot say it, but the browser's own
+ * `Origin` does, which `requireSameOrigin` has compared with `Host`. Whoever makes up an `Origin` gets a stricter cookie himself.
+ */
+function isOverTls(request: Request): boolean {
+  return request.secure || request.headers.origin?.startsWith('https:') === true;
+}
 
-  #digest(password: string): Buffer {
-    return createHmac('sha256', this.#key).update(password).digest();
-  }
+export function setSessionCookie(request: Request, response: Response, token: string): void {
+  const secure = isOverTls(request);
+  response.cookie(secure ? SECURE_COOKIE : PLAIN_COOKIE, token, { ...attributes(secure), maxAge: SESSION_LIFETIME_MS });
+}
+
+export function clearSessionCookies(response: Response): void {
+  response.clearCookie(SECURE_COOKIE, attributes(true));
+  response.clearCookie(PLAIN_COOKIE, attributes(false));
+}
+
+function attributes(secure: boolean) {
+  return { httpOnly: true, sameSite: 'strict', secure, path: '/' } as const;
 }
 
 /** The value of one cookie in a `Cookie` header. */

@@ -126,12 +126,12 @@ button.quiet { border-color: transparent; background: none; color: var(--dim); p
 .login p { text-wrap: balance; }
 .login form { display: grid; gap: .55rem; text-align: left; margin-top: 1.5rem; }
 .login label { font-size: .87rem; color: var(--dim); }
-input[type=password] { font: inherit; padding: .55rem .75rem; border-radius: 8px; border: 1px solid var(--line); background: var(--ground); color: var(--text); margin-bottom: .4rem; }
+.login input { font: inherit; padding: .55rem .75rem; border-radius: 8px; border: 1px solid var(--line); background: var(--ground); color: var(--text); margin-bottom: .4rem; }
 .problem { color: var(--bad); font-size: .9rem; margin: 0 0 .3rem; }
 .message { max-width: 40rem; margin: 10vh auto 0; }
 .message h1 { margin-bottom: .6rem; }
 @media (max-width: 640px) {
-  .top { gap: .9rem; } .role { display: none; }
+  .top { gap: .9rem; flex-wrap: wrap; } .role { display: none; }
   .scroll table { min-width: 36rem; }
   .lane { grid-template-columns: minmax(0, 1fr); gap: .15rem; } .lane.axis > :first-child { display: none; }
   .legend { gap: .6rem; }

@@ -58,6 +58,13 @@ it('needs nothing: Redis is embedded, and the store is in the state folder', () 
   });
 });
 
+it('takes trusted proxies by number or by address, and none by default', () => {
+  const trusted = (FLOE_DASHBOARD_TRUST_PROXY: string) => load({ FLOE_DASHBOARD_TRUST_PROXY }).dashboard.trustProxy;
+  expect([trusted(''), trusted('2'), trusted('loopback, 10.0.0.0/8,2001:db8::1')]).toEqual([
+    ...[null, 2, ['loopback', '10.0.0.0/8', '2001:db8::1']],
+  ]);
+});
+
 it('finds the toolbox where the set-up put it', () => {
   expect(load({ FLOE_SETUP_DIR: '/s' }).toolbox).toBe('/s/toolbox');
   expect(load({ FLOE_SETUP_DIR: '/s', FLOE_TOOLBOX: '/t' }).toolbox).toBe('/t');
@@ -176,6 +183,9 @@ describe('a bad value is named with its source', () => {
     [{ FLOE_LOCK_DURATION_MS: '6000' }, {}, /^FLOE_LOCK_DURATION_MS: stopMarginMs \(5000\) must be at most half of/],
     [{ FLOE_GRACE_MS: '2147483648' }, {}, /^FLOE_GRACE_MS: must be an integer from 0 to 86400000, got "2147483648"/],
     [{ FLOE_SLOTS: '2' }, { worker: { slots: '-1' } }, '--slots: must be an integer from 1 to 1000, got "-1".'],
+    [{ FLOE_DASHBOARD_TRUST_PROXY: 'everybody' }, {}, /^FLOE_DASHBOARD_TRUST_PROXY: must be a number of proxies/],
+    [{ FLOE_DASHBOARD_TRUST_PROXY: '10.0.0.0/33' }, {}, /^FLOE_DASHBOARD_TRUST_PROXY: must be a number of proxies/],
+    [{ FLOE_DASHBOARD_TRUST_PROXY: 'true' }, {}, /^FLOE_DASHBOARD_TRUST_PROXY: must be a number of proxies/],
     [{}, { dashboard: { port: '99999' } }, '--port: must be an integer from 0 to 65535, got "99999".'],
   ])('%j %j', (env, flags, message) => {
     expect(refusal(() => load(env, flags))).toMatch(message);

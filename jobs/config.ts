@@ -3,6 +3,8 @@
  * `FLOE_X_FILE` names a file that holds the value of `FLOE_X`: for secrets. One schema; its descriptions are what `floe config`
  * prints, so an option is documented where it is declared.
  */
+
+import { isIP } from 'node:net';
 import { availableParallelism, homedir, hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -59,6 +61,19 @@ const encryptionKey = z
     /^([0-9a-fA-F]{64}|[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=|kms:[A-Za-z0-9/_:-]{1,2048}|plain)$/,
     'must be 32 bytes in base64 or hexadecimal, kms:<key id, ARN or alias/name>, or plain',
   );
+
+/** An address, a network, or one of the names that Express has for private networks. */
+function isNetwork(text: string): boolean {
+  if (['loopback', 'linklocal', 'uniquelocal'].includes(text)) return true;
+  const [address = '', bits, ...more] = text.split('/');
+  const version = isIP(address);
+  const isPrefix = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128));
+  return version !== 0 && isPrefix && more.length === 0;
+}
+const proxies = z.union(
+  [integer(0, 20), list(z.string().refine(isNetwork))],
+  'must be a number of proxies, or addresses and networks with commas between: 10.0.0.0/8, loopback, linklocal, uniquelocal',
+);
 
 /** Each option has its environment variable, its meaning and unit, and its default in words. */
 const option = <T extends z.ZodType>(schema: T, env: string, description: string, byDefault: string) =>
@@ -147,6 +162,12 @@ const DashboardOptions = z.strictObject({
     'Password of the user `viewer`, who can look but change nothing.',
     'no such user',
   ),
+  trustProxy: option(
+    proxies,
+    'FLOE_DASHBOARD_TRUST_PROXY',
+    'Reverse proxies that are believed when they say who asks: how many are in front, or their addresses and networks.',
+    'none: nobody is believed',
+  ),
 });
 
 const Options = z.strictObject({
@@ -197,6 +218,8 @@ export interface Config {
     readonly port: number;
     readonly password: string | null;
     readonly readOnlyPassword: string | null;
+    /** How many proxies are in front, or which; null for none. */
+    readonly trustProxy: number | readonly string[] | null;
   };
 }
 
@@ -265,6 +288,7 @@ function withDefaults(options: Options, env: NodeJS.ProcessEnv): Config {
       port: dashboard.port ?? 3000,
       password: dashboard.password ?? null,
       readOnlyPassword: dashboard.readOnlyPassword ?? null,
+      trustProxy: dashboard.trustProxy ?? null,
     },
   };
 }

@@ -28,8 +28,9 @@ export class Client {
     });
   }
 
-  async login(password: string): Promise<Response> {
-    const response = await this.send('POST', '/login', new URLSearchParams({ password }).toString());
+  async login(username: string, password: string, headers: Record<string, string> = {}): Promise<Response> {
+    const form = new URLSearchParams({ username, password }).toString();
+    const response = await this.send('POST', '/login', form, headers);
     this.#cookie = response.headers.getSetCookie()[0]?.split(';')[0] ?? this.#cookie;
     return response;
   }
