@@ -132,6 +132,12 @@ export interface StartOptions {
   /** Fills the empty workspace before the program starts. */
   readonly prepareWorkspace?: (directory: string) => Promise<void>;
   /**
+   * Fills the folder that the job has, read-only, at `/run/secrets`: in memory, and never part of a checkpoint. Called before the
+   * program starts or is restored; the folder is removed with the run. Absent: the job has no such folder. `notHere` is thrown where
+   * this machine would keep the folder on a disk, `unsupported` where the job has a volume at that place.
+   */
+  readonly prepareSecrets?: (directory: string) => Promise<void>;
+  /**
    * Called once, as soon as there is a container and before its program moves. The container kills itself `validForMs` after
    * the last call of `renewLease`, even when the caller hangs: a dead man's switch that keeps two copies of a job from
    * making progress at once. It is the caller's to renew from then on, also while a long restore is under way.

@@ -98,6 +98,12 @@ const WorkerOptions = z.strictObject({
     'Folder for what CRIU reads and writes: on a tmpfs, so that no memory of a job touches a disk.',
     '/dev/shm/floe where that can be used, else <stateDir>, or nowhere with an encryption key',
   ),
+  secretsDir: option(
+    text,
+    'FLOE_SECRETS_DIR',
+    'Folder with the secrets of jobs: a file <pool>/<name> for each, which any job of that pool may ask for by its name.',
+    'none: jobs that ask for a secret wait',
+  ),
   bufferBytes: option(
     integer(16 * 2 ** 20),
     'FLOE_BUFFER_BYTES',
@@ -207,11 +213,13 @@ export interface Config {
   /** The first key is current, the others only read; empty where nothing is encrypted. */
   readonly encryption: { readonly key: readonly string[] };
   readonly worker: Required<{
-    [K in Exclude<keyof Options['worker'], 'runtimes' | 'imagesDir'>]: NonNullable<Options['worker'][K]>;
+    [K in Exclude<keyof Options['worker'], 'runtimes' | 'imagesDir' | 'secretsDir'>]: NonNullable<Options['worker'][K]>;
   }> & {
     readonly runtimes: readonly ('process' | 'docker' | 'podman')[] | 'auto';
     /** Null: the freezer chooses. */
     readonly imagesDir: string | null;
+    /** Null: jobs get no secrets. */
+    readonly secretsDir: string | null;
   };
   readonly dashboard: {
     readonly host: string;
@@ -275,6 +283,7 @@ function withDefaults(options: Options, env: NodeJS.ProcessEnv): Config {
       runtimes: runtimesOf(worker.runtimes ?? []),
       imagesDir: worker.imagesDir === undefined ? null : resolve(worker.imagesDir),
       logBytesInRedis: worker.logBytesInRedis ?? DEFAULT_LOG_BYTES_IN_REDIS,
+      secretsDir: worker.secretsDir === undefined ? null : resolve(worker.secretsDir),
       slots: worker.slots ?? availableParallelism(),
       lockDurationMs: worker.lockDurationMs ?? 30_000,
       stopMarginMs: worker.stopMarginMs ?? 5000,

@@ -37,6 +37,15 @@ describe('parseJobSpec', () => {
     expect(parseJobSpec({ image: 'debian:trixie-slim' })).toMatchObject({ command: [], image: 'debian:trixie-slim' });
   });
 
+  it('takes a secret by its name alone, or with a variable', () => {
+    const secrets = ['token', { name: 'token', env: 'TOKEN' }, { name: 'db.password' }];
+    expect(parseJobSpec({ command: ['x'], secrets }).secrets).toEqual([
+      { name: 'token' },
+      { name: 'token', env: 'TOKEN' },
+      { name: 'db.password' },
+    ]);
+  });
+
   it('reads sizes in binary units', () => {
     const memory = (memoryBytes: string | number) => parseJobSpec({ command: ['x'], resources: { memoryBytes } });
     expect(memory('1.5GiB').resources.memoryBytes).toBe(1.5 * 2 ** 30);
@@ -64,6 +73,19 @@ describe('parseJobSpec', () => {
     [{ command: ['x'], resources: { memoryBytes: '1GB' } }, /resources\.memoryBytes: .*got "1GB"/],
     [{ command: ['x'], checkpoint: { everyMs: -1 } }, /checkpoint\.everyMs: .*got -1/],
     [{ command: ['x'], checkpoint: { keep: 0 } }, /checkpoint\.keep: .*got 0/],
+    [{ command: ['x'], secrets: ['../default/token'] }, /secrets\.0\.name: must be 1 to 63/],
+    [{ command: ['x'], secrets: ['.aws-config'] }, /secrets\.0\.name: must be 1 to 63/],
+    [{ command: ['x'], secrets: ['dataset.role'] }, /secrets\.0\.name: must not end with "\.role"/],
+    [{ command: ['x'], secrets: [{ name: 'token', value: 'x' }] }, /secrets\.0: .*value/],
+    [{ command: ['x'], secrets: [{ name: 'token', env: 'A=B' }] }, /secrets\.0\.env: must be a variable name/],
+    [{ command: ['x'], secrets: ['token', 'token'] }, /secrets\.1: is there twice/],
+    [{ command: ['x'], env: { A: '' }, secrets: [{ name: 'a', env: 'A' }] }, /secrets\.0\.env: is in `env`, too/],
+    [
+      { command: ['x'], secrets: ['a', 'b'].map((name) => ({ name, env: 'A' })) },
+      /secrets\.1: must have a variable of its/,
+    ],
+    [{ command: ['x'], secrets: Array.from({ length: 51 }, (_, at) => `s${at}`) }, /secrets: /],
+    [{ command: ['x'], secrets: ['a'], volumes: ['/run/secrets/a'] }, /volumes\.0: must not be where the secrets are/],
     [{ command: ['x'], timeout: 5 }, /timeout/],
     [{ command: ['x', 'a\0b'] }, /command\.1: must not have a NUL/],
     [{ command: ['x', 'y'.repeat(128 * KIB)] }, /command\.1: must have at most 131071 bytes/],

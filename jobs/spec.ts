@@ -59,6 +59,23 @@ const RelativePath = LimitedPath.min(1).refine(
 /** A reference as engines read it. A leading "-" would be read as an option. */
 const ImageName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,511}$/, 'must be an image name');
 
+/** No "/", so that it cannot lead anywhere; `.role` is the end of what operators write (workers/secrets.ts). */
+export const SecretName = z
+  .string()
+  .regex(
+    /^[a-z0-9][a-z0-9._-]{0,62}$/,
+    'must be 1 to 63 of a-z, 0-9, ".", "_" and "-", beginning with a letter or digit',
+  )
+  .refine((name) => !name.endsWith('.role'), 'must not end with ".role"');
+
+const VariableName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a variable name');
+
+/** A name alone, or with the variable that has its value. */
+const Secret = z.preprocess(
+  (value: string | { name: string; env?: string }) => (typeof value === 'string' ? { name: value } : value),
+  z.strictObject({ name: SecretName, env: VariableName.optional() }),
+);
+
 export const CheckpointPolicy = z.strictObject({
   /** Time between periodic checkpoints, in ms; 0 for none but those at an interruption. Default 15 minutes. */
   everyMs: Duration.default(15 * MINUTE_MS),
@@ -85,6 +102,8 @@ export const CheckpointPolicy = z.strictObject({
  *   says itself (its entrypoint and command).
  * - `name`: for people; default the program's name.
  * - `env`: added to a minimal environment (PATH, HOME, LANG).
+ * - `secrets`: names of secrets that the job's pool has. The job gets each as the file `/run/secrets/<name>`, as it is at every
+ *   start and thaw; one with `env` as that variable instead, once, when its program starts. Default none.
  * - `image`: container image, for workers with a container runtime; without it the job sees the worker's own system.
  * - `user`: who the program runs as: a name or number, optionally `:group`, as the image knows them. Default the image's user.
  * - `directory`: where it starts. Default `/workspace`; the image's own where the image's own command runs.
@@ -110,7 +129,8 @@ const Fields = z.strictObject({
     .refine((words) => words[0] !== '', 'must name a program')
     .default([]),
   name: Word.min(1).max(200).optional(),
-  env: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be a variable name'), Word).default({}),
+  env: z.record(VariableName, Word).default({}),
+  secrets: z.array(Secret).max(50).optional(),
   image: ImageName.optional(),
   user: z
     .string()
@@ -139,7 +159,9 @@ const Fields = z.strictObject({
   outputs: z.array(RelativePath).max(bounds.outputs).default(['.']),
 });
 
-export const JobSpec = Fields.superRefine((spec, context) => {
+type Spec = z.output<typeof Fields>;
+
+function refuseLongCommands(spec: Spec, context: z.RefinementCtx): void {
   const refuse = (field: 'command' | 'env', message: string) =>
     context.addIssue({ code: 'custom', path: [field], input: spec[field], message });
   const { command, env, image } = spec;
@@ -152,6 +174,26 @@ export const JobSpec = Fields.superRefine((spec, context) => {
   }
   if (Buffer.byteLength(JSON.stringify(spec)) > SPEC_BYTES)
     context.addIssue({ code: 'custom', input: spec, message: `must have at most ${SPEC_BYTES} bytes as JSON` });
+}
+
+function refuseClashingSecrets(spec: Spec, context: z.RefinementCtx): void {
+  const refuse = (path: (string | number)[], input: unknown, message: string) =>
+    context.addIssue({ code: 'custom', path, input, message });
+  const { secrets = [] } = spec;
+  for (const [at, { name, env }] of secrets.entries()) {
+    const isTwice = secrets.slice(0, at).some((other) => (env ? other.env === env : !other.env && other.name === name));
+    if (isTwice) refuse(['secrets', at], secrets[at], env ? 'must have a variable of its own' : 'is there twice');
+    if (env !== undefined && Object.hasOwn(spec.env, env)) refuse(['secrets', at, 'env'], env, 'is in `env`, too');
+  }
+  if (secrets.length === 0) return;
+  for (const [at, path] of spec.volumes.entries()) {
+    if (`${path}/`.startsWith('/run/secrets/')) refuse(['volumes', at], path, 'must not be where the secrets are');
+  }
+}
+
+export const JobSpec = Fields.superRefine((spec, context) => {
+  refuseLongCommands(spec, context);
+  refuseClashingSecrets(spec, context);
 });
 
 /** A complete spec, defaults filled in. */

@@ -5,6 +5,7 @@
  *   - the checkpoint is at fault (gone, corrupt, of another version, CRIU refuses it): it is passed over, the one before is
  *     tried; after the last one the job's policy says whether it starts afresh or fails;
  *   - this machine or the store is at fault (unreachable, full disk, no engine, no GPU, …): `later`, on whatever worker;
+ *   - a secret that it wants is not here: `later`, before anything else is done;
  *   - the job is at fault (its input is not there, nobody has its image): `never`, it fails.
  */
 import {
@@ -20,6 +21,7 @@ import { getFolder } from '../store/folder.ts';
 import { StoreError, type StoreErrorCode } from '../store/store.ts';
 import type { History } from './claim.ts';
 import { checkpointPlace, type WorkerContext } from './context.ts';
+import { JobSecrets } from './jobSecrets.ts';
 import type { Lease } from './lease.ts';
 import type { Ledger, PassedOver } from './ledger.ts';
 import type { QueuedJob } from './queuedJob.ts';
@@ -30,6 +32,8 @@ export interface Begun {
   /** Null when it began from the beginning. */
   readonly thaw: { checkpoint: CheckpointSummary; tookMs: number } | null;
   readonly passedOver: readonly PassedOver[];
+  /** Null for a job without any. */
+  readonly secrets: JobSecrets | null;
 }
 
 /** What was passed over before `later` is passed over again then. */
@@ -52,6 +56,19 @@ interface Order {
 }
 
 export async function begin(order: Order): Promise<Beginning> {
+  const { context, queued, data, signal } = order;
+  let secrets: JobSecrets | null;
+  try {
+    const of = { pool: queued.pool, jobId: queued.id, spec: data.spec };
+    const { secretsDirectory: directory, logger } = context;
+    secrets = await JobSecrets.open({ ...of, directory, logger, signal });
+  } catch (error) {
+    return neverOrLater(judge(error, signal, JOB_AT_FAULT), []);
+  }
+  return await beginWith(order, secrets);
+}
+
+async function beginWith(order: Order, secrets: JobSecrets | null): Promise<Beginning> {
   const { ledger, history, data } = order;
   const passedOver: PassedOver[] = [];
   const { missing } = history;
@@ -59,7 +76,7 @@ export async function begin(order: Order): Promise<Beginning> {
   if (history.candidates.length > 0) await ledger.beginning('thawing');
   for (const checkpoint of history.candidates) {
     try {
-      return await thaw(order, checkpoint, passedOver);
+      return { ...(await thaw(order, checkpoint, secrets)), passedOver };
     } catch (error) {
       const failure = judge(error, order.signal, CHECKPOINT_AT_FAULT);
       if (failure.kind !== 'never') return failure;
@@ -76,29 +93,35 @@ export async function begin(order: Order): Promise<Beginning> {
   }
   await ledger.beginning('running');
   try {
-    return await start(order, passedOver);
+    return { ...(await start(order, secrets)), passedOver };
   } catch (error) {
     const failure = judge(
       error,
       order.signal,
       order.pinnedImage === null ? [...JOB_AT_FAULT, 'imageNotFound'] : JOB_AT_FAULT,
     );
-    if (failure.kind === 'later') return failure;
-    return { kind: 'never', code: failure.code, message: `${failure.message} ${failure.remedy}`, passedOver };
+    return neverOrLater(failure, passedOver);
   }
 }
 
-async function thaw(order: Order, checkpoint: CheckpointSummary, passedOver: readonly PassedOver[]): Promise<Begun> {
+function neverOrLater(failure: Failure, passedOver: readonly PassedOver[]): Beginning {
+  if (failure.kind === 'later') return failure;
+  return { kind: 'never', code: failure.code, message: `${failure.message} ${failure.remedy}`, passedOver };
+}
+
+type Unpassed = Omit<Begun, 'passedOver'>;
+
+async function thaw(order: Order, checkpoint: CheckpointSummary, secrets: JobSecrets | null): Promise<Unpassed> {
   const { context, queued, ledger } = order;
   const beganAt = performance.now();
   const run = await context.runtime.thaw({
-    ...commonOptions(order),
+    ...commonOptions(order, secrets),
     place: checkpointPlace(context, queued.id),
     checkpointId: checkpoint.id,
     mode: thawMode(order, checkpoint),
     onProgress: (progress) => ledger.report(progress),
   });
-  return { kind: 'begun', run, thaw: { checkpoint, tookMs: performance.now() - beganAt }, passedOver };
+  return { kind: 'begun', run, thaw: { checkpoint, tookMs: performance.now() - beganAt }, secrets };
 }
 
 /**
@@ -110,21 +133,23 @@ function thawMode({ queued, data }: Order, checkpoint: CheckpointSummary): ThawM
   return isOfLastRun ? data.spec.checkpoint.thaw : 'eager';
 }
 
-async function start(order: Order, passedOver: readonly PassedOver[]): Promise<Begun> {
+async function start(order: Order, secrets: JobSecrets | null): Promise<Unpassed> {
   const { context, ledger, signal } = order;
   const { input } = order.data;
+  const { program, ...common } = commonOptions(order, secrets);
   const run = await context.runtime.start({
-    ...commonOptions(order),
+    ...common,
+    program: { ...program, env: { ...program.env, ...secrets?.env } },
     prepareWorkspace: async (directory) => {
       if (input === null) return;
       ledger.report({ step: 'fetching input', doneBytes: 0, totalBytes: input.sizeBytes });
       await getFolder(context.store, input.key, directory, { signal });
     },
   });
-  return { kind: 'begun', run, thaw: null, passedOver };
+  return { kind: 'begun', run, thaw: null, secrets };
 }
 
-function commonOptions({ queued, data, lease, signal, pinnedImage }: Order) {
+function commonOptions({ queued, data, lease, signal, pinnedImage }: Order, secrets: JobSecrets | null) {
   const { command, env, user, directory, volumes, network, resources } = data.spec;
   const image = pinnedImage ?? data.spec.image;
   const program: Program = {
@@ -133,7 +158,9 @@ function commonOptions({ queued, data, lease, signal, pinnedImage }: Order) {
     ...(user === undefined ? {} : { user }),
     ...(directory === undefined ? {} : { directory }),
   };
-  return { jobId: queued.id, epoch: queued.epoch, program, attachLease: lease.attach.bind(lease), signal };
+  const attachLease = lease.attach.bind(lease);
+  const prepareSecrets = secrets ? { prepareSecrets: secrets.prepare } : {};
+  return { jobId: queued.id, epoch: queued.epoch, program, attachLease, signal, ...prepareSecrets };
 }
 
 const CHECKPOINT_AT_FAULT: (FreezerErrorCode | StoreErrorCode)[] = [

@@ -20,6 +20,8 @@ export interface WorkerContext {
   readonly storeUrl: string;
   /** Master keys of checkpoints, as in a `CheckpointPlace`. */
   readonly encryptionKeys: readonly string[];
+  /** Folder of jobs' secrets, see operatorSecrets.ts; null for none. */
+  readonly secretsDirectory: string | null;
   readonly runtime: Runtime;
   readonly cpuFeatures: readonly string[];
   readonly leaseTerms: LeaseTerms;

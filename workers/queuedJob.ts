@@ -21,6 +21,10 @@ export class QueuedJob {
     this.#job = job;
   }
 
+  get pool(): string {
+    return this.#job.queueName;
+  }
+
   /** What the producer queued; not checked yet. */
   get data(): unknown {
     return this.#job.data;

@@ -52,6 +52,7 @@ async function start(
       encryptionKeys: config.encryption.key,
       bufferBytes: config.worker.bufferBytes,
       logBytesInRedis: config.worker.logBytesInRedis,
+      secretsDirectory: config.worker.secretsDir,
       ...{ name, runtime, pools, slots, lockDurationMs, stopMarginMs, noticeSources },
     });
     started.resolve(worker);

@@ -157,6 +157,7 @@ export class Stint {
       return;
     }
     await using run = beginning.run;
+    using _ = beginning.secrets?.keepFresh();
     await ledger.passedOver(beginning.passedOver);
     await ledger.began(run, beginning.thaw, beginning.passedOver);
     await lease.insist(() => this.#queued.keepInFront());

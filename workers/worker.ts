@@ -41,6 +41,8 @@ export interface WorkerOptions {
   readonly bufferBytes?: number;
   /** What the logs of all jobs of the fleet may have in Redis. Default 256 MiB. */
   readonly logBytesInRedis?: number;
+  /** Folder of jobs' secrets, see operatorSecrets.ts. Default none. */
+  readonly secretsDirectory?: string | null;
   readonly runtime: Runtime;
   /** Pools whose jobs it takes, in that order. */
   readonly pools: readonly string[];
@@ -103,6 +105,7 @@ class Daemon implements RunningWorker {
       storeUrl,
       encryptionKeys: options.encryptionKeys ?? [],
       bufferBytes: options.bufferBytes,
+      secretsDirectory: options.secretsDirectory ?? null,
       runtime,
       logger,
       cpuFeatures: machine.cpuFeatures,

@@ -25,7 +25,7 @@ import { goOnAboveLast, keepLastPid, startAboveOurs } from './lastPid.ts';
 import { LAZY_OPTIONS, LazyPages } from './lazyPages.ts';
 import { giveOutputsToJob } from './outputs.ts';
 import { PageListener } from './pageListener.ts';
-import { refuseUndumpable } from './preflight.ts';
+import { refuseOpenSecrets, refuseUndumpable } from './preflight.ts';
 import { memoryOf, processTree } from './processes.ts';
 import { controlFiles, type JobStart, type MemorySize, places } from './protocol.ts';
 
@@ -114,6 +114,11 @@ export class Job {
     if (this.#state !== 'running') throw notRunning();
     await refuseUndumpable(this.#rootPid);
     return await memoryOf(await processTree(this.#rootPid));
+  }
+
+  /** Also while the job is stopped. */
+  async refuseOpenSecrets(): Promise<void> {
+    await refuseOpenSecrets(this.#rootPid);
   }
 
   async listenForPages(): Promise<void> {

@@ -30,6 +30,7 @@ const methods: AgentMethods = {
   restore: ({ rootPid, isLazy }) => job.restore(rootPid, isLazy).finally(keepCode),
   filled: () => job.filled(),
   preflight: () => job.preflight(),
+  refuseOpenSecrets: () => job.refuseOpenSecrets(),
   listenForPages: () => job.listenForPages(),
   abandonPages: () => job.abandonPages(),
   dump: ({ isStreamed }) => job.dump(isStreamed),

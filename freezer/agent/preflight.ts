@@ -18,6 +18,7 @@ import {
 import { FreezerError } from '../errors.ts';
 import { TOOLBOX_IN_CONTAINER, toolCommand } from '../toolbox.ts';
 import { ignoreEnded, processTree } from './processes.ts';
+import { places } from './protocol.ts';
 
 /** An obstacle and where in the process it is, a few words. */
 interface Sighting {
@@ -36,6 +37,33 @@ export async function refuseUndumpable(root: number, toolboxDirectory = TOOLBOX_
       (await findMapping(pid));
     if (seen) throw await undumpable(pid, seen);
   }
+}
+
+/**
+ * Throws as `refuseUndumpable` does. CRIU wants to find an open file as it was, and a secret may be another one at the thaw; a file
+ * that was replaced meanwhile would even go into the checkpoint.
+ */
+export async function refuseOpenSecrets(root: number): Promise<void> {
+  for (const pid of await processTree(root)) {
+    const where = (await findSecretDescriptor(pid)) ?? (await findSecretMapping(pid));
+    if (where) throw await undumpable(pid, { obstacle: obstacles.openSecret, where });
+  }
+}
+
+const isSecret = (target: string) => target.startsWith(`${places.secrets}/`);
+
+async function findSecretDescriptor(pid: number): Promise<string | null> {
+  for (const descriptor of await readdir(`/proc/${pid}/fd`).catch(ignoreEnded([]))) {
+    const target = await readlink(`/proc/${pid}/fd/${descriptor}`).catch(ignoreEnded(''));
+    if (isSecret(target)) return `${target} as descriptor ${descriptor}`;
+  }
+  return null;
+}
+
+async function findSecretMapping(pid: number): Promise<string | null> {
+  const maps = await readFile(`/proc/${pid}/maps`, 'utf8').catch(ignoreEnded(''));
+  const mapped = maps.matchAll(MAPPING).find(([, , , target = '']) => isSecret(target));
+  return mapped ? `${mapped[3]} mapped at ${mapped[1]}` : null;
 }
 
 async function undumpable(pid: number, { obstacle, where }: Sighting): Promise<FreezerError> {

@@ -13,6 +13,8 @@ export const places = {
   images: '/floe/images',
   /** What the job changed in its image, on its way in or out. */
   layer: '/floe/layer',
+  /** What the job is given anew at each start and thaw (run/secrets.ts); only jobs that have secrets have it. */
+  secrets: '/run/secrets',
   /** What agents of one worker leave for those that come after them (agent/common.ts). */
   common: '/floe/common',
 } as const;
@@ -63,6 +65,8 @@ export interface AgentMethods {
   filled(of: Record<string, never>): Promise<void>;
   /** Looks for what CRIU cannot dump, and how much memory there is, without stopping the program. Throws `cannotFreeze`. */
   preflight(of: Record<string, never>): Promise<MemorySize>;
+  /** Looks for files of `places.secrets` that the program has open or mapped. Throws `cannotFreeze`. */
+  refuseOpenSecrets(of: Record<string, never>): Promise<void>;
   /** Listens for the engine at `pages.sock`, so that it can connect. */
   listenForPages(of: Record<string, never>): Promise<void>;
   /** The engine will not connect after all. */

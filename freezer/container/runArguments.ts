@@ -100,9 +100,9 @@ function graphics(engine: EngineName, count: number): string[] {
 function bindings(folder: RunFolder, bundle: Bundle, mounts: readonly Mount[]): string[] {
   const bind = (source: string, target: string, options = '') => ['--volume', `${source}:${target}${options}`];
   // Unlike a volume, this is refused where the engine does not see the folder, instead of being made there, empty.
-  const mount = (source: string, target: string) => [
+  const mount = (source: string, target: string, options = '') => [
     '--mount',
-    `type=bind,"source=${source.replaceAll('"', '""')}",target=${target}`,
+    `type=bind,"source=${source.replaceAll('"', '""')}",target=${target}${options}`,
   ];
   return [
     // As a mount of its own it cannot be renamed, and another put in its place.
@@ -113,6 +113,8 @@ function bindings(folder: RunFolder, bundle: Bundle, mounts: readonly Mount[]): 
     ...mount(folder.images, places.images),
     ...mount(folder.common, places.common),
     ...bind(folder.control, places.control),
-    ...mounts.flatMap(({ source, target }) => bind(source, target)),
+    ...mounts.flatMap(({ source, target, isReadOnly }) =>
+      isReadOnly ? mount(source, target, ',readonly') : bind(source, target),
+    ),
   ];
 }

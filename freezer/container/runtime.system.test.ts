@@ -6,6 +6,7 @@ import { goesOnAfterFreezes } from '../testing/contract/freezes.ts';
 import { keepsTheJobFromTheMachine } from '../testing/contract/hardening.ts';
 import { movesAsStream, movesExactly, movesLazily } from '../testing/contract/moves.ts';
 import { refusesCheckpoints } from '../testing/contract/refusals.ts';
+import { givesSecrets } from '../testing/contract/secrets.ts';
 import { debian } from './testing/kinds.ts';
 
 describe('Docker, an image of Debian', () => {
@@ -17,4 +18,5 @@ describe('Docker, an image of Debian', () => {
   refusesCheckpoints(debian);
   confinesTheJob(debian);
   keepsTheJobFromTheMachine(debian);
+  givesSecrets(debian);
 });

@@ -22,7 +22,15 @@ import { type Image, resolveImage } from './image.ts';
 import { labelsFor, sweepOrphans } from './orphans.ts';
 import { type Permissions, probe } from './probe.ts';
 import { CAPABILITIES, CAPABILITY_FOR_USERS } from './runArguments.ts';
-import { createVolumes, type Mount, makeOwnFolders, ownMounts, thawedVolumes, volumePlaces } from './volumes.ts';
+import {
+  createVolumes,
+  type Mount,
+  makeOwnFolders,
+  ownMounts,
+  thawedVolumes,
+  volumePlaces,
+  withSecrets,
+} from './volumes.ts';
 
 export interface ContainerRuntimeOptions {
   readonly engine: EngineName;
@@ -178,7 +186,7 @@ class ContainerRuntime implements Runtime {
       {
         ...{ name, image, program, folder, labels: site.labels, bundle: site.bundle },
         hostname: jobId.replaceAll(/[^A-Za-z0-9-]/g, '-').slice(0, 63),
-        mounts: [...ownMounts(folder), ...volumes],
+        mounts: withSecrets([...ownMounts(folder), ...volumes], folder),
         capabilities: isRoot || !site.permissions.users ? CAPABILITIES : [...CAPABILITIES, CAPABILITY_FOR_USERS],
         securityOptions: site.permissions.securityOptions,
       },
@@ -201,12 +209,13 @@ class ContainerRuntime implements Runtime {
 
   /** Makes the run's folder, and removes it with what the engine has of the run when `work` fails. */
   async #inFolder(
-    { jobId, epoch }: StartOptions | ThawOptions,
+    { jobId, epoch, prepareSecrets }: StartOptions | ThawOptions,
     work: (folder: RunFolder, containerName: string) => Promise<Run>,
   ): Promise<Run> {
     const folder = await makeRunFolder(
       { stateDirectory: this.#options.stateDirectory, images: (await this.#prepared()).images },
       `${jobId}-${epoch}`,
+      prepareSecrets,
     ).catch((error: unknown) => Promise.reject(explainDiskFull(error)));
     const name = `floe-${basename(folder.root)}`;
     try {

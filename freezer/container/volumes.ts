@@ -4,6 +4,7 @@
  */
 import { chmod, mkdir } from 'node:fs/promises';
 import { join, normalize } from 'node:path';
+import { isWithin } from '../agent/mountPoints.ts';
 import { places } from '../agent/protocol.ts';
 import { FreezerError } from '../errors.ts';
 import { makeClosedFolder, type RunFolder } from '../run/folder.ts';
@@ -15,6 +16,7 @@ import type { Image } from './image.ts';
 export interface Mount {
   readonly source: string;
   readonly target: string;
+  readonly isReadOnly?: boolean;
 }
 
 /** Folders of the run that every job in a container has, by the place where it has them. */
@@ -36,6 +38,14 @@ export async function makeOwnFolders(folder: RunFolder): Promise<void> {
 
 export function ownMounts(folder: RunFolder): Mount[] {
   return Object.entries(OWN).map(([target, name]) => ({ source: join(folder.files, name), target }));
+}
+
+/** With the folder of the job's secrets. Throws `FreezerError` `unsupported` where the job has a volume in its place. */
+export function withSecrets(mounts: readonly Mount[], { secrets }: RunFolder): Mount[] {
+  if (secrets === null) return [...mounts];
+  const taken = mounts.find(({ target }) => isWithin(target, places.secrets));
+  if (taken) throw impossible(taken.target, 'the job has its secrets there');
+  return [...mounts, { source: secrets, target: places.secrets, isReadOnly: true }];
 }
 
 const RESERVED = /^\/$|^\/(proc|sys|dev|floe)(\/|$)/;

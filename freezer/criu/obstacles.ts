@@ -47,6 +47,10 @@ export const obstacles = {
     what: 'System V shared memory mapped in part',
     remedy: 'Let the program attach the segment whole, or use shm_open or memfd_create.',
   },
+  openSecret: {
+    what: 'a secret open or mapped, which may be another one at the thaw',
+    remedy: 'Let the program read the file, close it, and read it again when it needs it.',
+  },
   watchedFile: {
     what: 'a watch (inotify) on a file that has no name any more',
     remedy: 'Let the program take the watch away when it removes the file.',

@@ -10,6 +10,7 @@ import { goesOnAfterFreezes } from '../testing/contract/freezes.ts';
 import { keepsTheJobFromTheMachine } from '../testing/contract/hardening.ts';
 import { movesAsStream, movesExactly, movesLazily } from '../testing/contract/moves.ts';
 import { refusesCheckpoints } from '../testing/contract/refusals.ts';
+import { givesSecrets } from '../testing/contract/secrets.ts';
 import { type Kind, onStage, output, untilLines } from '../testing/stage.ts';
 import { openProcessRuntime } from './runtime.ts';
 import { volumesOf } from './volumes.ts';
@@ -26,6 +27,7 @@ goesOnAfterFreezes(kind);
 refusesCheckpoints(kind);
 confinesTheJob(kind);
 keepsTheJobFromTheMachine(kind);
+givesSecrets(kind);
 
 describe('what this runtime does not have it refuses', () => {
   const stage = onStage(kind);

@@ -247,6 +247,7 @@ async function inFolder(
   const folder = await makeRunFolder(
     { stateDirectory: options.stateDirectory, images },
     `${start.jobId}-${start.epoch}`,
+    start.prepareSecrets,
   );
   let group: RunGroup | null = null;
   try {

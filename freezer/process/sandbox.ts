@@ -35,6 +35,7 @@ export async function sandboxArguments(
     ...['--cap-add', 'ALL'],
     ...(await hostFolders()),
     ...['--proc', '/proc', '--dev', '/dev', ...hiddenFromTheJob()],
+    ...secretsMount(folder),
     // As a mount of its own it cannot be renamed, and another put in its place.
     ...['--bind', folder.floe, FLOE_IN_CONTAINER, '--tmpfs', CRIU_KERNEL_FOLDER],
     ...Object.entries(movingFolders).flatMap(([place, name]) => ['--bind', join(folder.files, name), place]),
@@ -43,10 +44,17 @@ export async function sandboxArguments(
     ...['--bind', folder.common, places.common],
     ...['--ro-bind', toolboxDirectory, TOOLBOX_IN_CONTAINER, '--ro-bind', source, AGENT_IN_CONTAINER],
     ...['--ro-bind', process.execPath, NODE_IN_CONTAINER, '--ro-bind', packageFile(source), '/floe/package.json'],
+    ...(folder.secrets === null ? [] : ['--remount-ro', '/run']),
     ...['--remount-ro', '/', '--chdir', '/', '--clearenv'],
     ...Object.entries(AGENT_ENVIRONMENT).flatMap(([name, value]) => ['--setenv', name, value]),
     ...['--', toolbox.init, NODE_IN_CONTAINER, join(AGENT_IN_CONTAINER, 'agent', `main${extension}`)],
   ];
+}
+
+/** Below a /run of the job's own: the machine's need not have the place. */
+function secretsMount({ secrets }: RunFolder): string[] {
+  if (secrets === null) return [];
+  return ['--tmpfs', '/run', '--ro-bind', secrets, places.secrets];
 }
 
 /**

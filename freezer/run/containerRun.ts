@@ -166,7 +166,13 @@ export class ContainerRun implements Run {
     const { agent, obstacle } = this.#container;
     if (obstacle)
       throw new FreezerError('cannotFreeze', `The job cannot be frozen: it has ${obstacle.what}.`, obstacle.remedy);
+    await this.#refuseOpenSecrets();
     return await agent.request('preflight', {});
+  }
+
+  async #refuseOpenSecrets(): Promise<void> {
+    const { agent, folder } = this.#container;
+    if (folder.secrets !== null) await agent.request('refuseOpenSecrets', {});
   }
 
   /**
@@ -214,6 +220,8 @@ export class ContainerRun implements Run {
     // Images tell nothing while they are written.
     options.onProgress?.({ step: 'dumping', doneBytes: 0, totalBytes: memory.memoryBytes });
     const dumped = await this.#dump(engine, memory);
+    // Once more: only what stands still opens nothing.
+    await this.#refuseOpenSecrets();
     await this.#container.gatherFiles?.(options.signal);
     await engine.ask('saveFiles', {
       imagesDirectory: folder.images,

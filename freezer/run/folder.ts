@@ -1,7 +1,8 @@
 /** A run's folder on the host: what is mounted into its container. */
-import { chown, mkdir, mkdtemp, readdir } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FLOE_UID } from '../agent/protocol.ts';
+import { FreezerError } from '../errors.ts';
 import type { ImagesPlace } from './imagesPlace.ts';
 import { isOwnerAlive, ownerName } from './owner.ts';
 import { removeFolder } from './removeFolder.ts';
@@ -14,6 +15,8 @@ export interface RunFolder {
   readonly logs: string;
   /** CRIU's images; not in `root`, but where images are kept (imagesPlace.ts). */
   readonly images: string;
+  /** What is mounted at /run/secrets: beside the images, and in no checkpoint. Null for a job without secrets. */
+  readonly secrets: string | null;
   /** The same for all runs of this process, beside the images: see `places.common`. */
   readonly common: string;
   readonly control: string;
@@ -45,18 +48,23 @@ export async function makeClosedFolder(path: string): Promise<void> {
 export async function makeRunFolder(
   places: { readonly stateDirectory: string; readonly images: ImagesPlace },
   name: string,
+  prepareSecrets?: (directory: string) => Promise<void>,
 ): Promise<RunFolder> {
+  if (prepareSecrets && !places.images.isMemory) throw noMemoryForSecrets(places.images.directory);
   const runs = join(places.stateDirectory, 'runs');
   await mkdir(runs, { recursive: true, mode: 0o700 });
   const root = await mkdtemp(join(runs, `${await ownerName()}-${name}-`));
   const files = join(root, 'files');
+  // With a name that no run has had: those of several state folders are in there.
+  const images = await mkdtemp(join(places.images.directory, `${name}-`));
+  const secrets = prepareSecrets ? `${images}.secrets` : null;
   const folder = {
     root,
     files,
     workspace: join(files, movingFolders['/workspace']),
     logs: join(files, movingFolders['/floe/logs']),
-    // With a name that no run has had: those of several state folders are in there.
-    images: await mkdtemp(join(places.images.directory, `${name}-`)),
+    images,
+    secrets,
     common: places.images.common,
     control: join(root, 'control'),
     digests: join(root, 'digests'),
@@ -65,7 +73,23 @@ export async function makeRunFolder(
   await mkdir(files, { mode: 0o700 });
   await chown(folder.images, FLOE_UID, FLOE_UID);
   await Promise.all([folder.control, folder.floe].map(makeClosedFolder));
+  if (secrets === null) return folder;
+  try {
+    await mkdir(secrets);
+    // Whoever the job runs as; nobody else gets through the folders above.
+    await chmod(secrets, 0o755);
+    await prepareSecrets?.(secrets);
+  } catch (error) {
+    await removeRunFolder(folder);
+    throw error;
+  }
   return folder;
+}
+
+function noMemoryForSecrets(directory: string): FreezerError {
+  const what = `The job has secrets, and this worker would write them to a disk: ${directory} is on no tmpfs.`;
+  const remedy = 'Name a folder on a tmpfs in `worker.imagesDir` (FLOE_IMAGES_DIR).';
+  return new FreezerError('notHere', what, remedy);
 }
 
 /** What can be mounted before a thaw has brought the job's files: everything of these folders but their places. */
@@ -84,7 +108,8 @@ export async function makeMovingFolders(folder: RunFolder): Promise<void> {
 }
 
 export async function removeRunFolder(folder: RunFolder): Promise<void> {
-  await Promise.all([removeFolder(folder.root), removeFolder(folder.images)]);
+  const { root, images, secrets } = folder;
+  await Promise.all([root, images, ...(secrets === null ? [] : [secrets])].map(removeFolder));
 }
 
 /** Removes the folders of owners that are dead. Their images go with their images' place. */

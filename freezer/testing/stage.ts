@@ -27,6 +27,8 @@ export class Stage implements AsyncDisposable {
   readonly directory: string;
   /** How runs are thawed. */
   mode: ThawMode = 'auto';
+  /** What the job has in /run/secrets at the next start or thaw; null: it has no such folder. */
+  secrets: Readonly<Record<string, string>> | null = null;
   /** Where checkpoints go. */
   place: CheckpointPlace;
   readonly #open: OpenRuntime;
@@ -98,8 +100,15 @@ export class Stage implements AsyncDisposable {
   }
 
   #options(epoch: number) {
-    return { jobId: 'a', epoch, attachLease: this.attachLease };
+    const options = { jobId: 'a', epoch, attachLease: this.attachLease };
+    return this.secrets === null ? options : { ...options, prepareSecrets: this.#writeSecrets };
   }
+
+  readonly #writeSecrets = async (directory: string): Promise<void> => {
+    for (const [name, value] of Object.entries(this.secrets ?? {})) {
+      await writeFile(join(directory, name), value, { mode: 0o444 });
+    }
+  };
 
   readonly attachLease = (renewLease: RenewLease): void => {
     this.#renewNewest = renewLease;

@@ -43,6 +43,16 @@ export function collectPairs(flag: string) {
   };
 }
 
+/** `NAME` or `NAME:VARIABLE`, repeated. What they may be the schema says. */
+export function collectSecrets(
+  text: string,
+  before: { name: string; env?: string }[] = [],
+): { name: string; env?: string }[] {
+  const cut = text.indexOf(':');
+  const secret = cut < 0 ? { name: text } : { name: text.slice(0, cut), env: text.slice(cut + 1) };
+  return [...before, secret];
+}
+
 export function choiceFlag<const T extends string>(flag: string, choices: readonly T[]) {
   return (text: string, before: T[] = []): T[] => {
     const found = choices.find((choice) => choice === text);

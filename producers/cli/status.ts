@@ -32,6 +32,7 @@ export function formatStatus(job: JobView, now: number, width: number): string {
     ['progress', job.progress ? describeProgress(job.progress) : null],
     ['command', job.spec ? plain(job.spec.command.join(' ')) : null],
     ['image', describeImage(job)],
+    ['secrets', describeSecrets(job)],
     ['submitted', job.submittedAt ? when(job.submittedAt, now) : null],
     ['finished', job.finishedAt ? when(job.finishedAt, now) : null],
     [
@@ -54,6 +55,12 @@ function describeImage({ spec, image }: JobView): string | null {
   const name = spec?.image === undefined ? null : plain(spec.image);
   if (image === null || image === name) return name;
   return name === null ? plain(image) : `${name}, which is ${plain(image)}`;
+}
+
+/** Their names; Floe has nothing else of them in the queue. */
+function describeSecrets({ spec }: JobView): string | null {
+  const names = spec?.secrets?.map(({ name, env }) => (env === undefined ? name : `${name} as ${env}`));
+  return names?.length ? names.join(', ') : null;
 }
 
 function describeState(job: JobView, now: number): string {

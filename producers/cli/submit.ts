@@ -8,7 +8,7 @@ import { FloeError } from '../../jobs/errors.ts';
 import type { JobSpecInput } from '../../jobs/spec.ts';
 import type { Floe } from '../floe.ts';
 import { JOB_EXIT_CODES_HELP } from './exitCodes.ts';
-import { collect, collectPairs, durationFlag, integerFlag, numberFlag } from './flags.ts';
+import { collect, collectPairs, collectSecrets, durationFlag, integerFlag, numberFlag } from './flags.ts';
 import { formatBytes } from './format.ts';
 import { type CommonOptions, finishCommand, interruptible, print, printJson, withFloe } from './shared.ts';
 import { reportEnd } from './wait.ts';
@@ -18,6 +18,7 @@ interface SubmitFlags extends CommonOptions {
   readonly workspace?: string;
   readonly name?: string;
   readonly env?: Record<string, string>;
+  readonly secret?: { name: string; env?: string }[];
   readonly image?: string;
   readonly user?: string;
   readonly directory?: string;
@@ -53,6 +54,11 @@ export function addSubmit(program: Command): void {
     .option('-w, --workspace <folder>', 'upload this folder; the job finds it in /workspace')
     .option('--name <name>', "name for people (default: the program's)")
     .option('-e, --env <NAME=VALUE>', 'environment of the job; may be repeated', collectPairs('--env'))
+    .option(
+      '--secret <name[:VARIABLE]>',
+      "a secret of its pool's, as the file /run/secrets/<name> or a variable; may be repeated",
+      collectSecrets,
+    )
     .option('--image <image>', "container image (default: the worker's own system)")
     .option('--user <user[:group]>', "who it runs as in its image (default: the image's user)")
     .option('--directory <path>', 'where it starts (default: /workspace)')
@@ -145,6 +151,7 @@ export async function readSubmission(
   const { workspace: fromFile, ...file } = flags.file === undefined ? {} : await readJobFile(flags.file);
   const given = withoutUndefined({
     name: flags.name,
+    secrets: flags.secret,
     image: flags.image,
     user: flags.user,
     directory: flags.directory,

@@ -26,6 +26,11 @@ export interface Ceph extends AsyncDisposable {
   readonly environment: Readonly<Record<string, string>>;
   /** Creates an empty bucket with a new name and resolves to the name. */
   createBucket(): Promise<string>;
+  /**
+   * Makes a role that this server's user may assume, and that may read the bucket and do nothing else. Resolves to its ARN; STS is at
+   * `endpoint`, too.
+   */
+  createReaderRole(bucket: string): Promise<string>;
   /** A store URL for a bucket of this server, without credentials; `path` goes below the bucket. */
   storeUrl(bucket: string, path?: string): string;
   /** Ends the server. The same happens by itself when this process ends, however it ends. */
@@ -154,6 +159,7 @@ class Cluster {
         await client.send(new CreateBucketCommand({ Bucket: bucket }));
         return bucket;
       },
+      createReaderRole: (bucket) => this.#makeReaderRole(bucket),
       storeUrl: (bucket, path = '') =>
         `s3://${bucket}/${path}?endpoint=${encodeURIComponent(endpoint)}&region=${region}&path-style=true`,
       stop,
@@ -198,6 +204,21 @@ class Cluster {
     const keys = ['--access-key', credentials.accessKeyId, '--secret-key', credentials.secretAccessKey];
     const user = ['user', 'create', '--uid', 'floe-test', '--display-name', 'Floe tests', ...keys];
     await this.#run('radosgw-admin', ...this.#config, '-n', 'client.rgw', ...user);
+  }
+
+  async #makeReaderRole(bucket: string): Promise<string> {
+    const name = `reader-${randomUUID()}`;
+    const admin = ['radosgw-admin', ...this.#config, '-n', 'client.rgw'] as const;
+    const trust = { Effect: 'Allow', Principal: { AWS: ['arn:aws:iam:::user/floe-test'] }, Action: ['sts:AssumeRole'] };
+    const allowed = ['s3:GetObject', 's3:ListBucket'];
+    const reads = { Effect: 'Allow', Action: allowed, Resource: [`arn:aws:s3:::${bucket}`, `arn:aws:s3:::${bucket}/*`] };
+    const policy = (statement: object) => JSON.stringify({ Version: '2012-10-17', Statement: [statement] });
+    await this.#run(...admin, 'role', 'create', '--role-name', name, '--assume-role-policy-doc', policy(trust));
+    await this.#run(
+      ...admin,
+      ...['role-policy', 'put', '--role-name', name, '--policy-name', 'read', '--policy-doc', policy(reads)],
+    );
+    return `arn:aws:iam:::role/${name}`;
   }
 
   async #run(program: string, ...args: string[]): Promise<void> {

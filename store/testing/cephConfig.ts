@@ -62,6 +62,9 @@ export function clusterConfig(folder: string, monitorPort: number, gatewayPort: 
     'client.rgw': {
       rgw_frontends: `beast endpoint=127.0.0.1:${gatewayPort}`,
       rgw_enable_ops_log: false,
+      // STS: a key that session tokens are encrypted with, 16 characters.
+      rgw_s3_auth_use_sts: true,
+      rgw_sts_key: 'floe-test-sts-00',
       rgw_run_sync_thread: false,
       rgw_rados_pool_pg_num_min: 1,
     },
