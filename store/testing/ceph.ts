@@ -211,7 +211,11 @@ class Cluster {
     const admin = ['radosgw-admin', ...this.#config, '-n', 'client.rgw'] as const;
     const trust = { Effect: 'Allow', Principal: { AWS: ['arn:aws:iam:::user/floe-test'] }, Action: ['sts:AssumeRole'] };
     const allowed = ['s3:GetObject', 's3:ListBucket'];
-    const reads = { Effect: 'Allow', Action: allowed, Resource: [`arn:aws:s3:::${bucket}`, `arn:aws:s3:::${bucket}/*`] };
+    const reads = {
+      Effect: 'Allow',
+      Action: allowed,
+      Resource: [`arn:aws:s3:::${bucket}`, `arn:aws:s3:::${bucket}/*`],
+    };
     const policy = (statement: object) => JSON.stringify({ Version: '2012-10-17', Statement: [statement] });
     await this.#run(...admin, 'role', 'create', '--role-name', name, '--assume-role-policy-doc', policy(trust));
     await this.#run(

@@ -20,6 +20,8 @@ export interface WorkerSettings {
   readonly stopMarginMs?: number;
   /** As `FLOE_RUNTIMES`. Default: what this machine has. */
   readonly runtimes?: string;
+  /** As `FLOE_SECRETS_DIR`. Default none. */
+  readonly secretsDir?: string;
 }
 
 interface Place {
@@ -126,6 +128,7 @@ function spawnWorker(name: string, stateDir: string, place: Place, metadataUrl: 
       FLOE_LOCK_DURATION_MS: String(settings.lockDurationMs ?? LOCK.lockDurationMs),
       FLOE_STOP_MARGIN_MS: String(settings.stopMarginMs ?? LOCK.stopMarginMs),
       ...(settings.runtimes === undefined ? {} : { FLOE_RUNTIMES: settings.runtimes }),
+      ...(settings.secretsDir === undefined ? {} : { FLOE_SECRETS_DIR: settings.secretsDir }),
       FLOE_NOTICE_SOURCE: 'ec2',
       FLOE_NOTICE_POLL_MS: '200',
       FLOE_LOG_LEVEL: 'info',

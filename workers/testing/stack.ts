@@ -1,5 +1,5 @@
 /** What a worker needs around it, for tests: a real Redis, a store in a folder, and workers in this process. */
-import { copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Queue } from 'bullmq';
@@ -36,9 +36,12 @@ import { defaultToolbox } from '../../test/support/toolbox.ts';
 import { type RunningWorker, startWorker, type WorkerOptions } from '../index.ts';
 
 export type StackOptions = Partial<
-  Pick<WorkerOptions, 'slots' | 'pools' | 'lockDurationMs' | 'stopMarginMs' | 'store' | 'encryptionKeys'>
+  Pick<
+    WorkerOptions,
+    'slots' | 'pools' | 'lockDurationMs' | 'stopMarginMs' | 'store' | 'encryptionKeys' | 'secretsDirectory' | 'logger'
+  >
 > & {
-  runtime?: (runtime: Runtime) => Runtime;
+  runtime?: (runtime: Runtime, stateDirectory: string) => Runtime;
 };
 
 export class Stack implements AsyncDisposable {
@@ -112,16 +115,24 @@ export class Stack implements AsyncDisposable {
       store: options.store ?? this.store,
       storeUrl: this.storeUrl,
       encryptionKeys: options.encryptionKeys ?? [],
-      runtime: options.runtime?.(runtime) ?? runtime,
+      secretsDirectory: options.secretsDirectory ?? null,
+      runtime: options.runtime?.(runtime, stateDirectory) ?? runtime,
       pools: options.pools ?? ['default'],
       slots: options.slots ?? 1,
       lockDurationMs: options.lockDurationMs ?? 30_000,
       stopMarginMs: options.stopMarginMs ?? 5000,
       noticeSources: [],
-      logger: pino({ level: process.env.FLOE_LOG_LEVEL ?? 'silent', base: { worker: name } }),
+      logger: options.logger ?? pino({ level: process.env.FLOE_LOG_LEVEL ?? 'silent', base: { worker: name } }),
     });
     this.#workers.push(worker);
     return worker;
+  }
+
+  /** Puts a file `go` into the workspace of the run that began last on that worker, for a program that waits for it. */
+  async letGo(worker: string): Promise<void> {
+    const runs = join(this.directory, worker, 'runs');
+    const [run = ''] = (await readdir(runs)).slice(-1);
+    await writeFile(join(runs, run, 'files/workspace/go'), '');
   }
 
   async record(id: string): Promise<JobRecord> {
