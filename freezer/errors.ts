@@ -9,6 +9,8 @@
  * - `storeFailed`: the checkpoint could not be written or read; `cause` is a `StoreError`.
  * - `diskFull`: the worker's own disk has no room for the job's files or images.
  * - `notFound`, `corrupt`, `wrongVersion`: a checkpoint that is not there, does not verify, or is of another format.
+ * - `substituted`: something else lies where the checkpoint was: forged, another job's, or not encrypted where it was.
+ * - `otherStore`: the checkpoint is authentic, and was written for another store or program.
  * - `wrongKey`: the checkpoint is encrypted, and the keys given here do not open it or cannot be used; the checkpoint is as it was.
  * - `cpuMismatch`: this CPU lacks features that the frozen program may use.
  * - `ended`: the job ended by itself before it could be frozen.
@@ -29,6 +31,8 @@ export type FreezerErrorCode =
   | 'notFound'
   | 'corrupt'
   | 'wrongVersion'
+  | 'substituted'
+  | 'otherStore'
   | 'wrongKey'
   | 'cpuMismatch'
   | 'ended'

@@ -44,6 +44,8 @@ export interface CheckpointPlace {
   readonly storeUrl: string;
   /** Ends with `/`. */
   readonly prefix: string;
+  /** The program's, where the prefix does not tell whose checkpoints these are: see encryption/home.ts. */
+  readonly name?: string | undefined;
   /** Master keys as texts, see encryption/keyRing.ts; the first is current. Absent: what is written is not encrypted. */
   readonly encryptionKeys?: readonly string[] | undefined;
 }
@@ -61,6 +63,15 @@ export interface CheckpointSummary {
   readonly logSizes: { readonly stdout: number; readonly stderr: number };
   /** CPU features that a machine needs to thaw it. */
   readonly cpuFeatures: readonly string[];
+  readonly isEncrypted: boolean;
+}
+
+/** What is known of a job from elsewhere than the store, whose writers are not trusted: a checkpoint that is otherwise is not the job's. */
+export interface KnownOfJob {
+  /** Its checkpoints are. */
+  readonly isEncrypted?: boolean | undefined;
+  /** The digest of its image; null where it is not known. */
+  readonly image?: string | null | undefined;
 }
 
 /** A step of a freeze or thaw under way. Bytes are of the job's own data, before compression. */
@@ -149,6 +160,8 @@ export interface StartOptions {
 export interface ThawOptions extends Omit<StartOptions, 'prepareWorkspace'> {
   readonly place: CheckpointPlace;
   readonly checkpointId: string;
+  /** Rejects with `substituted` where the checkpoint does not agree with it. */
+  readonly known?: KnownOfJob | undefined;
   /** Default `auto`. A lazy thaw reads most of the memory only when the program runs: content that is corrupt then ends it as `lost`. */
   readonly mode?: ThawMode;
   readonly onProgress?: (progress: StepProgress) => void;

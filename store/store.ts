@@ -9,6 +9,7 @@ import type { Readable } from 'node:stream';
  * - `unreachable`: no answer, after retries.
  * - `full`: no space, or over quota.
  * - `damaged`: fewer or other bytes than were asked for or written.
+ * - `substituted`: another object lies in the place of the one that was written.
  * - `invalid`: a malformed store URL or key.
  * - `failed`: anything else; `cause` has it.
  */
@@ -19,6 +20,7 @@ export type StoreErrorCode =
   | 'unreachable'
   | 'full'
   | 'damaged'
+  | 'substituted'
   | 'invalid'
   | 'failed';
 

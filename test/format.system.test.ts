@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import { link, mkdir, mkdtemp, open, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { zstdDecompressSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { FreezeFolders } from '../freezer/engine/protocol.ts';
@@ -36,11 +37,12 @@ interface Restored {
 /** The second reader. `root`: the folder that a `file://` store and the prefix make. */
 function restore(root: string, id: string, masterKey: Buffer | null): Restored {
   const manifest = JSON.parse(readFileSync(join(root, `manifests/${id}.json`), 'utf8'));
-  must(manifest.version === 3 && manifest.id === id, 'version and id');
+  must(manifest.version === (masterKey ? 4 : 3) && manifest.id === id, 'version and id');
+  must(manifest.home === (masterKey ? pathToFileURL(root).href.slice(0, -`/${PREFIX}`.length) : undefined), 'home');
   const dataKey = masterKey && unwrap(manifest.encryption, masterKey);
   if (dataKey) {
     const { mac, ...encryption } = manifest.encryption;
-    const text = `floe manifest 3\n${PREFIX}\n${canonical({ ...manifest, encryption })}`;
+    const text = `floe manifest 4\n${PREFIX}\n${canonical({ ...manifest, encryption })}`;
     const right = createHmac('sha256', derive(dataKey, 'floe manifest')).update(text).digest('hex');
     must(right === mac, 'the manifest');
   } else must(manifest.encryption === null, 'no encryption');

@@ -15,6 +15,7 @@ const checkpoint = (epoch: number, sequence: number): CheckpointSummary => ({
   sentBytes: 0,
   logSizes: { stdout: 0, stderr: 0 },
   cpuFeatures: [],
+  isEncrypted: false,
 });
 
 const fence = (epoch: number, thawsFrom: string | null = null): Fence => ({

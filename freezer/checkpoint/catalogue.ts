@@ -1,9 +1,10 @@
 /** Which checkpoints of a job are there, and what their manifests say. */
 
+import { readAtMost } from '../../store/readAtMost.ts';
 import { type Store, StoreError } from '../../store/store.ts';
 import { FreezerError } from '../errors.ts';
 import type { CheckpointSummary } from '../runtime.ts';
-import { checkpointKeys, FORMAT_VERSION, Manifest } from './format.ts';
+import { BOUND_VERSION, checkpointKeys, Manifest, MOST_MANIFEST_BYTES, PLAIN_VERSION } from './format.ts';
 
 export type ManifestAnswer =
   | { kind: 'found'; manifest: Manifest }
@@ -15,9 +16,10 @@ export type ManifestAnswer =
 export async function readManifest(store: Store, prefix: string, id: string): Promise<ManifestAnswer> {
   let bytes: Buffer;
   try {
-    bytes = await store.get(prefix + checkpointKeys.manifest(id));
+    bytes = await readAtMost(store, prefix + checkpointKeys.manifest(id), MOST_MANIFEST_BYTES);
   } catch (error) {
     if (error instanceof StoreError && error.code === 'notFound') return { kind: 'notFound' };
+    if (error instanceof StoreError && error.code === 'damaged') return { kind: 'corrupt', reason: error.message };
     throw storeFailed(error);
   }
   return parseManifest(bytes, id);
@@ -31,7 +33,8 @@ export function parseManifest(bytes: Buffer, id: string): ManifestAnswer {
     return { kind: 'corrupt', reason: `its manifest is not JSON: ${String(error)}` };
   }
   const version = typeof value === 'object' && value !== null && 'version' in value ? value.version : undefined;
-  if (typeof version === 'number' && version !== FORMAT_VERSION) return { kind: 'wrongVersion', version };
+  if (typeof version === 'number' && version !== PLAIN_VERSION && version !== BOUND_VERSION)
+    return { kind: 'wrongVersion', version };
   const parsed = Manifest.safeParse(value);
   if (!parsed.success)
     return { kind: 'corrupt', reason: `its manifest is malformed: ${parsed.error.issues[0]?.message}` };
@@ -53,7 +56,7 @@ export async function requireManifest(store: Store, prefix: string, id: string):
     case 'wrongVersion':
       throw new FreezerError(
         'wrongVersion',
-        `Checkpoint ${id} has format version ${answer.version}; this Floe reads ${FORMAT_VERSION}.`,
+        `Checkpoint ${id} has format version ${answer.version}; this Floe reads ${PLAIN_VERSION} and ${BOUND_VERSION}.`,
         'Thaw it with the version of Floe that wrote it.',
       );
   }
@@ -77,8 +80,9 @@ export async function checkpointIds(store: Store, prefix: string): Promise<strin
 }
 
 export function summarize(manifest: Manifest): CheckpointSummary {
-  const { id, epoch, frozenAt, memoryBytes, fileBytes, sentBytes, logSizes, cpuFeatures } = manifest;
-  return { id, epoch, frozenAt, memoryBytes, fileBytes, sentBytes, logSizes, cpuFeatures };
+  const { id, epoch, frozenAt, memoryBytes, fileBytes, sentBytes, logSizes, cpuFeatures, encryption } = manifest;
+  const sizes = { memoryBytes, fileBytes, sentBytes, logSizes };
+  return { id, epoch, frozenAt, ...sizes, cpuFeatures, isEncrypted: encryption !== null };
 }
 
 export function storeFailed(cause: unknown): FreezerError {

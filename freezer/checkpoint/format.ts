@@ -1,5 +1,5 @@
 /**
- * The checkpoint format, version 3; docs/format.md describes it for those who write another reader. All keys are under the
+ * The checkpoint format, versions 3 and 4; docs/format.md describes it for those who write another reader. All keys are under the
  * job's prefix.
  *
  *   manifests/<id>.json     the commit: written last, create-only; a checkpoint without it does not exist
@@ -15,13 +15,19 @@ import { z } from 'zod';
 import { MOVING_ATTRIBUTE } from './extendedAttributes.ts';
 import { CHUNK_BYTES } from './sizes.ts';
 
-export const FORMAT_VERSION = 3;
+/** Of checkpoints that are not encrypted. Encrypted ones that older versions of Floe wrote have it too. */
+export const PLAIN_VERSION = 3;
+/** Of encrypted ones: their manifests say for which store they are. */
+export const BOUND_VERSION = 4;
 export { CHUNK_BYTES, PAGE_BYTES } from './sizes.ts';
 
 /** Most bytes of a pack; writers begin another one long before. */
 export const MOST_PACK_BYTES = 64 * 2 ** 20;
 /** Most bytes of an index, as it is stored and as JSON: a 64 GiB job's has about 30 MB. */
 export const MOST_INDEX_BYTES = 256 * 2 ** 20;
+
+/** Most bytes of a manifest: it names the packs, of which a job of a TiB has some 70,000. */
+export const MOST_MANIFEST_BYTES = 64 * 2 ** 20;
 
 const size = z.int().min(0);
 const SHA256 = /^[0-9a-f]{64}$/;
@@ -35,27 +41,35 @@ export const CheckpointId = z.string().regex(/^\d{8}-\d{6}$/);
 const Pack = z.strictObject({ key: packKey, sizeBytes: z.int().min(1).max(MOST_PACK_BYTES) });
 
 /** How the checkpoint is encrypted: by a data key, that is wrapped by the key `keyId`. `mac` is the manifest's own. */
+const MOST_PID = 2 ** 22;
+/** As `--image` takes it; an engine would read a leading "-" as an option. */
+const ImageName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,511}$/);
+/** What people read: a version, a name. */
+const Word = z.string().min(1).max(200);
+
 const Encryption = z.strictObject({
   keyId: z.string().min(1).max(2048),
   wrappedKey: z.base64().max(8192),
   mac: sha256,
 });
 
-export const Manifest = z.strictObject({
-  version: z.literal(FORMAT_VERSION),
+const ManifestFields = z.strictObject({
+  version: z.literal([PLAIN_VERSION, BOUND_VERSION]),
+  /** The store that it was written for (encryption/home.ts): version 4 has it, and no other. */
+  home: z.string().min(1).max(2048).optional(),
   id: CheckpointId,
   epoch: z.int().min(0),
   /** When the program was stopped: ms since 1970. */
   frozenAt: z.int(),
-  criuVersion: z.string(),
-  kernel: z.string(),
-  architecture: z.string(),
-  cpuFeatures: z.array(z.string()),
-  runtime: z.string(),
+  criuVersion: Word,
+  kernel: Word,
+  architecture: Word,
+  cpuFeatures: z.array(Word).max(2000),
+  runtime: Word,
   /** Digest of the container image, for runtimes that have images. */
-  image: z.string().nullable(),
+  image: ImageName.nullable(),
   /** The supervisor's process id. */
-  rootPid: z.int().positive(),
+  rootPid: z.int().min(2).max(MOST_PID),
   logSizes: z.strictObject({ stdout: size, stderr: size }),
   memoryBytes: size,
   fileBytes: size,
@@ -67,6 +81,16 @@ export const Manifest = z.strictObject({
   packs: z.array(Pack),
   encryption: Encryption.nullable(),
 });
+
+/** What retention and the choice of a checkpoint read must be what the id says: they do not authenticate it. */
+export const Manifest = ManifestFields.refine(
+  ({ id, epoch, index }) => epoch === Number(id.slice(0, 8)) && index.key === checkpointKeys.index(id),
+  'has the epoch or the index of another checkpoint',
+).refine(
+  ({ version, home, encryption }) =>
+    version === BOUND_VERSION ? home !== undefined && encryption !== null : home === undefined,
+  'must say for which store it is in version 4, where it is encrypted, and in no other',
+);
 export type Manifest = z.output<typeof Manifest>;
 
 /** Id, pack, offset and size in the pack, size of the content. */

@@ -3,10 +3,12 @@ import { createHash } from 'node:crypto';
 import { promisify } from 'node:util';
 import { zstdDecompress } from 'node:zlib';
 import type { Store } from '../../store/store.ts';
-import { keysToRead } from '../encryption/dataKey.ts';
-import type { KeyRing } from '../encryption/keyRing.ts';
+import { keysToRead, substituted } from '../encryption/dataKey.ts';
+import { homeOf } from '../encryption/home.ts';
+import { KeyRing } from '../encryption/keyRing.ts';
 import { open, type SubKeys } from '../encryption/seal.ts';
 import { FreezerError } from '../errors.ts';
+import type { CheckpointPlace, KnownOfJob } from '../runtime.ts';
 import { readFailed, requireManifest } from './catalogue.ts';
 import { flawOf } from './checkIndex.ts';
 import { Index, type Manifest, MOST_INDEX_BYTES } from './format.ts';
@@ -18,7 +20,16 @@ export interface CheckpointSource {
   readonly store: Store;
   /** The job's, as in `CheckpointPlace`. */
   readonly prefix: string;
+  /** As in `CheckpointPlace`. */
+  readonly name?: string | undefined;
   readonly keyRing: KeyRing;
+  /** As in `ThawOptions`. */
+  readonly known?: KnownOfJob | undefined;
+}
+
+/** Throws `FreezerError` `wrongKey` for keys that are none. */
+export function sourceOf(store: Store, { prefix, name, encryptionKeys }: CheckpointPlace): CheckpointSource {
+  return { store, prefix, name, keyRing: KeyRing.of(encryptionKeys) };
 }
 
 export interface OpenedCheckpoint {
@@ -29,8 +40,8 @@ export interface OpenedCheckpoint {
 }
 
 /**
- * Rejects with `FreezerError`: `notFound`, `wrongVersion`, `corrupt` for what is not there or not whole, `wrongKey` for what this key
- * ring cannot read, `storeFailed` when the store does not answer.
+ * Rejects with `FreezerError`: `notFound`, `wrongVersion`, `corrupt` for what is not there or not whole, `substituted` and `otherStore` for
+ * what is another's, `wrongKey` for what this key ring cannot read, `storeFailed` when the store does not answer.
  * @param before as it was opened before: its index is not read again if it is the same. That it is still there is looked at.
  */
 export async function openCheckpoint(
@@ -38,12 +49,24 @@ export async function openCheckpoint(
   id: string,
   before?: OpenedCheckpoint,
 ): Promise<OpenedCheckpoint> {
-  const { store, prefix, keyRing } = source;
+  const { store, prefix } = source;
   const manifest = await requireManifest(store, prefix, id);
-  const keys = await keysToRead(manifest, prefix, keyRing);
+  const keys = await authenticate(manifest, source);
   if (before?.manifest.id === id && before.manifest.index.sha256 === manifest.index.sha256)
     return { manifest, keys, index: before.index };
   return { manifest, keys, index: await readIndex(store, prefix, manifest, keys) };
+}
+
+/** Resolves to the keys of a checkpoint that is the one which was taken; null where it is not encrypted. Rejects as `openCheckpoint`. */
+export async function authenticate(manifest: Manifest, source: CheckpointSource): Promise<SubKeys | null> {
+  const { store, prefix, name, keyRing, known } = source;
+  const home = homeOf(store.url, name);
+  const place = { prefix, home, isPrefixOwn: name === undefined, keyRing, mustBeEncrypted: known?.isEncrypted };
+  const keys = await keysToRead(manifest, place);
+  const { image } = known ?? {};
+  if (image != null && image !== manifest.image)
+    throw substituted(manifest.id, `its image is ${manifest.image ?? 'none'}, and the job's is ${image}`);
+  return keys;
 }
 
 /** What an index is sealed as. */

@@ -6,6 +6,7 @@ import pLimit from 'p-limit';
 import type { Store } from '../../store/store.ts';
 import type { KeyRing } from '../encryption/keyRing.ts';
 import { FreezerError } from '../errors.ts';
+import type { KnownOfJob } from '../runtime.ts';
 import type { Codec } from './codec.ts';
 import type { FileEntry, Index, Piece } from './format.ts';
 import { CheckpointReader } from './reader.ts';
@@ -16,8 +17,10 @@ const SHMEM = 2n;
 
 export interface VerifyOptions {
   readonly store: Store;
-  /** The job's, as in `CheckpointPlace`. */
+  /** The job's, as `name`: see `CheckpointPlace`. */
   readonly prefix: string;
+  readonly name?: string | undefined;
+  readonly known?: KnownOfJob | undefined;
   readonly id: string;
   readonly keyRing: KeyRing;
   readonly codec: Codec;
@@ -46,8 +49,15 @@ export async function verifyCheckpoint(options: VerifyOptions): Promise<Verifica
   try {
     reader = await CheckpointReader.open(options, id, codec);
   } catch (error) {
-    if (!isCorrupt(error)) throw error;
-    return { id, packs: 0, chunks: 0, storedBytes: 0, damages: [error.message], hits: ['everything'] };
+    if (!isAtFault(error)) throw error;
+    return {
+      id,
+      packs: 0,
+      chunks: 0,
+      storedBytes: 0,
+      damages: [`${error.message} (${error.code})`],
+      hits: ['everything'],
+    };
   }
   const { manifest, index } = reader;
   const inPacks = await checkPacks(reader, options);
@@ -152,6 +162,11 @@ export function fileListFlaws(files: readonly FileEntry[]): string[] {
     types.set(entry.path, entry.type);
   }
   return problems;
+}
+
+/** It is not whole, or not what was taken. */
+function isAtFault(error: unknown): error is FreezerError {
+  return error instanceof FreezerError && ['corrupt', 'substituted', 'otherStore'].includes(error.code);
 }
 
 function isCorrupt(error: unknown): error is FreezerError {

@@ -47,7 +47,14 @@ export interface Begun {
 /** Names of what the 2016 docker-freezer leaves in a folder or bucket. */
 const OLD_DUMP = ['frozen', 'uploaded'];
 
-const PASSED_OVER: FreezerErrorCode[] = ['notFound', 'corrupt', 'wrongVersion', 'restoreFailed', 'cpuMismatch'];
+const PASSED_OVER: FreezerErrorCode[] = [
+  'notFound',
+  'corrupt',
+  'wrongVersion',
+  'substituted',
+  'restoreFailed',
+  'cpuMismatch',
+];
 
 export async function begin(beginning: Beginning): Promise<Begun> {
   const { store, afresh, program } = beginning;

@@ -27,6 +27,8 @@ const BY_CODE: Record<FreezerErrorCode, number> = {
   imageNotFound: EXIT.usage,
   corrupt: EXIT.store,
   wrongVersion: EXIT.conflict,
+  substituted: EXIT.store,
+  otherStore: EXIT.store,
   wrongKey: EXIT.machine,
   cpuMismatch: EXIT.machine,
   ended: EXIT.conflict,

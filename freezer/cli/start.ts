@@ -88,7 +88,7 @@ async function start(command: string[], flags: StartFlags): Promise<void> {
   for (const name of ignoredVariables(process.env)) say(`${name} has no meaning here and is ignored`);
   await using store = await openStore(settings.storeUrl);
   const { storeUrl, encryptionKeys } = settings;
-  const place = { storeUrl, encryptionKeys, prefix: PREFIX };
+  const place = { storeUrl, encryptionKeys, prefix: PREFIX, name: settings.name };
   const imagesDirectory = await chooseImagesDirectory(settings.imagesDirectory, encryptionKeys);
   const runtime = openProcessRuntime({ ...settings, imagesDirectory });
   const progress = new Progress(command);

@@ -25,17 +25,20 @@ export function addVerify(program: Command): void {
     .option('--all', 'all that would be thawed')
     .option('--json', 'print JSON')
     .action(verify);
-  finishCommand(command, { store: true }, ['freezer verify', 'freezer verify --all --store s3://bucket/prefix']);
+  finishCommand(command, { store: true, name: true }, [
+    'freezer verify',
+    'freezer verify --all --store s3://bucket/prefix',
+  ]);
 }
 
 async function verify(flags: VerifyFlags): Promise<void> {
-  const { storeUrl, encryptionKeys, toolboxDirectory } = readSettings(flags);
+  const { storeUrl, encryptionKeys, toolboxDirectory, name } = readSettings(flags);
   await using store = await openStore(storeUrl);
   const ids = await candidates(store, await newestClaim(store));
   if (ids.length === 0)
     throw new FreezerError('notFound', `There is no checkpoint in ${store.url}.`, 'Take one: freezer checkpoint.');
   const codec = new Codec(toolboxDirectory);
-  const parts = { store, prefix: PREFIX, keyRing: KeyRing.of(encryptionKeys), codec };
+  const parts = { store, prefix: PREFIX, name, keyRing: KeyRing.of(encryptionKeys), codec };
   const found: Verification[] = [];
   for (const id of flags.all ? ids : ids.slice(0, 1)) found.push(await verifyCheckpoint({ ...parts, id }));
   if (found.some(({ damages }) => damages.length > 0)) process.exitCode = EXIT.store;

@@ -42,27 +42,62 @@ function unlessCorrupt(error: unknown): null {
   throw error;
 }
 
-/**
- * The keys of a checkpoint whose manifest has been authenticated with them; null for one that is not encrypted. `prefix` is its
- * `CheckpointPlace`'s. Rejects with `FreezerError`: `wrongKey` when this ring cannot open it or must not read it plain, `corrupt` when the manifest is not as it
- * was written or is another job's, `failed` when KMS does not answer.
- */
-export async function keysToRead(manifest: Manifest, prefix: string, ring: KeyRing): Promise<SubKeys | null> {
-  if (manifest.encryption === null) return refuseUnlessPlain(manifest.id, ring);
-  const keys = subKeysOf(await ring.unwrap(manifest.encryption));
-  if (isAuthentic(keys.manifest, manifest, prefix)) return keys;
-  throw new FreezerError(
-    'corrupt',
-    `Checkpoint ${manifest.id} is corrupt: its manifest is not as it was written for this job.`,
-    'Floe falls back to the checkpoint before it.',
-  );
+/** Where a checkpoint is read from, and what of it its reader knows already. */
+export interface ReadingPlace {
+  /** The job's, as in `CheckpointPlace`. */
+  readonly prefix: string;
+  /** What `homeOf` says of the store. */
+  readonly home: string;
+  /** The prefix alone tells whose it is: that of a job does, that of `freezer` is the same in every store. */
+  readonly isPrefixOwn: boolean;
+  readonly keyRing: KeyRing;
+  /** It is known to be encrypted. Default false. */
+  readonly mustBeEncrypted?: boolean | undefined;
 }
 
-function refuseUnlessPlain(id: string, ring: KeyRing): null {
-  if (ring.readsPlain) return null;
+/**
+ * The keys of a checkpoint whose manifest has been authenticated with them; null for one that is not encrypted. Rejects with `FreezerError`:
+ * `wrongKey` when this ring cannot open it or must not read it plain, `substituted` when the manifest is not as it was written for this
+ * job, `otherStore` when it is, but for another store, `corrupt` when its data key is not as it was, `failed` when KMS does not answer.
+ */
+export async function keysToRead(manifest: Manifest, place: ReadingPlace): Promise<SubKeys | null> {
+  if (manifest.encryption === null) return refuseUnlessPlain(manifest.id, place);
+  const keys = subKeysOf(await place.keyRing.unwrap(manifest.encryption));
+  if (!isAuthentic(keys.manifest, manifest, place.prefix))
+    throw substituted(manifest.id, 'its manifest is not as it was written for this job');
+  if (!isOfThisStore(manifest, place)) throw otherStore(manifest, place.home);
+  return keys;
+}
+
+/** Manifests of version 3 do not say for which store they are. */
+function isOfThisStore({ home: written }: Manifest, { home, isPrefixOwn, keyRing }: ReadingPlace): boolean {
+  return keyRing.readsMoved || (written === undefined ? isPrefixOwn : written === home);
+}
+
+function refuseUnlessPlain(id: string, { keyRing, mustBeEncrypted = false }: ReadingPlace): null {
+  if (mustBeEncrypted) throw substituted(id, 'it is not encrypted, and the checkpoint that was taken is');
+  if (keyRing.readsPlain) return null;
   throw new FreezerError(
     'wrongKey',
     `Checkpoint ${id} is not encrypted, and there is an encryption key here.`,
     'If it is from before there was a key, add `plain` to the keys, after a comma, until its job has been frozen again.',
+  );
+}
+
+/** Something else lies in the checkpoint's place. */
+export function substituted(id: string, what: string): FreezerError {
+  return new FreezerError(
+    'substituted',
+    `Checkpoint ${id} is not the one that was taken: ${what}.`,
+    'Find out who wrote to the store; `checkpoint.ifUnusable` of the job says how it goes on.',
+  );
+}
+
+function otherStore({ id, home }: Manifest, here: string): FreezerError {
+  const what = home === undefined ? 'does not say for which store it was written' : `was written for ${home}`;
+  return new FreezerError(
+    'otherStore',
+    `Checkpoint ${id} ${what}; this is ${here}.`,
+    'If the store has moved, or the checkpoint is from before version 4 of the format, add `moved` to the keys, after a comma.',
   );
 }

@@ -5,8 +5,10 @@
  *   32 bytes in base64 (44 characters) or hexadecimal (64)
  *   kms:<key id, ARN, or alias/name>   a key of AWS KMS
  *   plain                              no key: checkpoints that are not encrypted are read too
+ *   moved                              no key: checkpoints that were written for another store are read too
  *
  * Where there is a key, `plain` must be said: else whoever can write to the store could put a checkpoint of their own making there.
+ * So must `moved`: else they could bring one from another store that has the same key.
  */
 import { FreezerError } from '../errors.ts';
 import { KmsKey } from './kmsKey.ts';
@@ -14,6 +16,7 @@ import { LocalKey } from './localKey.ts';
 import type { MasterKey, WrappedKey } from './masterKey.ts';
 
 const PLAIN = 'plain';
+const MOVED = 'moved';
 const HEX = /^[0-9a-fA-F]{64}$/;
 /** The last character has two bits that belong to no byte: they are zero. */
 const BASE64 = /^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/;
@@ -23,16 +26,20 @@ export class KeyRing {
   readonly #keys: readonly MasterKey[];
   /** Whether a checkpoint that is not encrypted may be read. */
   readonly readsPlain: boolean;
+  /** Whether a checkpoint may be read that was written for another store. */
+  readonly readsMoved: boolean;
 
-  private constructor(keys: readonly MasterKey[], readsPlain: boolean) {
+  private constructor(keys: readonly MasterKey[], reads: { plain: boolean; moved: boolean }) {
     this.#keys = keys;
-    this.readsPlain = readsPlain;
+    this.readsPlain = reads.plain;
+    this.readsMoved = reads.moved;
   }
 
   /** Throws `FreezerError` `wrongKey` for a text that is no key; its message does not have the text. */
   static of(texts: readonly string[] = []): KeyRing {
-    const keys = texts.filter((text) => text !== PLAIN);
-    return new KeyRing(keys.map(parseMasterKey), keys.length === 0 || keys.length < texts.length);
+    const keys = texts.filter((text) => text !== PLAIN && text !== MOVED);
+    const plain = keys.length === 0 || texts.includes(PLAIN);
+    return new KeyRing(keys.map(parseMasterKey), { plain, moved: texts.includes(MOVED) });
   }
 
   /** Null where no key is configured: what is written then is not encrypted. */

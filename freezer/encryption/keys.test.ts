@@ -1,8 +1,8 @@
 /** Who has which key can read and go on with what; manifests are as they were written, for the job they were written for. */
 import { describe, expect, test } from 'vitest';
-import { FORMAT_VERSION, type Manifest } from '../checkpoint/format.ts';
+import { BOUND_VERSION, type Manifest, PLAIN_VERSION } from '../checkpoint/format.ts';
 import type { FreezerErrorCode } from '../errors.ts';
-import { keysToRead, keysToWrite } from './dataKey.ts';
+import { keysToWrite, keysToRead as readKeys } from './dataKey.ts';
 import { KeyRing } from './keyRing.ts';
 import { isAuthentic, signManifest, type UnsignedManifest } from './manifestMac.ts';
 
@@ -10,6 +10,16 @@ const A = Buffer.alloc(32, 1).toString('base64');
 const B = Buffer.alloc(32, 2).toString('hex');
 const [onlyA, onlyB, bThenA, none] = [KeyRing.of([A]), KeyRing.of([B]), KeyRing.of([B, A]), KeyRing.of()];
 const PREFIX = 'jobs/a/checkpoints/';
+const HOME = 's3://bucket/floe';
+
+function keysToRead(
+  manifest: Manifest,
+  prefix: string,
+  keyRing: KeyRing,
+  more: { home?: string; isPrefixOwn?: boolean } = {},
+) {
+  return readKeys(manifest, { prefix, home: HOME, isPrefixOwn: true, keyRing, ...more });
+}
 
 const because = (code: FreezerErrorCode) => expect.objectContaining({ name: 'FreezerError', code });
 
@@ -19,10 +29,13 @@ async function newKeys(ring: KeyRing) {
   return { keys, wrapped, goesOn };
 }
 
-async function signed(ring: KeyRing): Promise<Manifest> {
+async function signed(
+  ring: KeyRing,
+  version: Pick<Manifest, 'version' | 'home'> = { version: BOUND_VERSION, home: HOME },
+): Promise<Manifest> {
   const { keys, wrapped } = await newKeys(ring);
   const manifest: UnsignedManifest = {
-    ...{ version: FORMAT_VERSION, id: '00000001-000001', epoch: 1, frozenAt: 1, criuVersion: '4.2.1', kernel: '6.18' },
+    ...{ ...version, id: '00000001-000001', epoch: 1, frozenAt: 1, criuVersion: '4.2.1', kernel: '6.18' },
     ...{ architecture: 'x64', cpuFeatures: ['avx'], runtime: 'process', image: null, rootPid: 1000, base: null },
     ...{ logSizes: { stdout: 1, stderr: 2 }, memoryBytes: 3, fileBytes: 4, sentBytes: 5 },
     index: { key: 'index/00000001-000001', sizeBytes: 6, sha256: '0'.repeat(64) },
@@ -112,14 +125,36 @@ describe('reading a checkpoint', () => {
 
   test('is refused as another job’s, and with anything in the manifest changed', async () => {
     const manifest = await signed(onlyA);
-    await expect(keysToRead(manifest, 'jobs/b/checkpoints/', onlyA)).rejects.toThrow(because('corrupt'));
+    await expect(keysToRead(manifest, 'jobs/b/checkpoints/', onlyA)).rejects.toThrow(because('substituted'));
     for (const field of Object.keys(manifest).filter((name) => name !== 'encryption')) {
       const changed = { ...manifest, [field]: 'changed' } as Manifest;
-      await expect(keysToRead(changed, PREFIX, onlyA), field).rejects.toThrow(because('corrupt'));
+      await expect(keysToRead(changed, PREFIX, onlyA), field).rejects.toThrow(because('substituted'));
     }
     const [pack] = manifest.packs;
     const larger = { ...manifest, packs: [{ key: pack?.key ?? '', sizeBytes: 8 }] };
-    await expect(keysToRead(larger, PREFIX, onlyA)).rejects.toThrow(because('corrupt'));
+    await expect(keysToRead(larger, PREFIX, onlyA)).rejects.toThrow(because('substituted'));
+  });
+
+  test('is refused in another store, unless that has moved', async () => {
+    const manifest = await signed(onlyA);
+    const elsewhere = { home: 's3://other/floe' };
+    await expect(keysToRead(manifest, PREFIX, onlyA, elsewhere)).rejects.toThrow(because('otherStore'));
+    expect(await keysToRead(manifest, PREFIX, KeyRing.of([A, 'moved']), elsewhere)).not.toBeNull();
+    await expect(keysToRead(manifest, 'jobs/b/', KeyRing.of([A, 'moved']))).rejects.toThrow(because('substituted'));
+  });
+
+  test('of version 3 is for any store: it is read where the prefix tells whose it is', async () => {
+    const old = await signed(onlyA, { version: PLAIN_VERSION });
+    expect(await keysToRead(old, PREFIX, onlyA)).not.toBeNull();
+    await expect(keysToRead(old, PREFIX, onlyA, { isPrefixOwn: false })).rejects.toThrow(because('otherStore'));
+    expect(await keysToRead(old, PREFIX, KeyRing.of([A, 'moved']), { isPrefixOwn: false })).not.toBeNull();
+  });
+
+  test('of version 4 cannot be passed off as one of version 3', async () => {
+    const { home: _, ...manifest } = await signed(onlyA);
+    await expect(keysToRead({ ...manifest, version: PLAIN_VERSION }, PREFIX, onlyA)).rejects.toThrow(
+      because('substituted'),
+    );
   });
 
   test('does not depend on the order of the manifest’s fields', async () => {

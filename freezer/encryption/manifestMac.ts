@@ -1,12 +1,13 @@
 /**
  * Authentication of manifests, which are not encrypted: retention and sweeps read them without a key.
  *
- * The MAC is HMAC-SHA256, under the key `floe manifest`, of the UTF-8 of `floe manifest 3\n`, the job's prefix in the store, `\n`,
- * and the manifest's canonical JSON without `encryption.mac`. Canonical is RFC 8785: no spaces, the names of every object sorted by
- * their UTF-16 code units. The prefix keeps another job's checkpoint from being taken for this one's.
+ * The MAC is HMAC-SHA256, under the key `floe manifest`, of the UTF-8 of `floe manifest <version>\n`, the job's prefix in the store, `\n`,
+ * and the manifest's canonical JSON without `encryption.mac`. The prefix keeps another job's checkpoint from being taken for this
+ * one's. Since version 4 the manifest says as `home` for which store it was written (home.ts), and so the MAC covers that as well.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { Manifest } from '../checkpoint/format.ts';
+import { canonicalJson } from './canonicalJson.ts';
 import type { WrappedKey } from './masterKey.ts';
 
 export type UnsignedManifest = Omit<Manifest, 'encryption'> & { encryption: WrappedKey };
@@ -29,13 +30,6 @@ export function isAuthentic(key: Uint8Array, manifest: Manifest, prefix: string)
 
 function macOf(key: Uint8Array, manifest: UnsignedManifest, prefix: string): Buffer {
   return createHmac('sha256', key)
-    .update(`floe manifest 3\n${prefix}\n${canonicalJson(manifest)}`)
+    .update(`floe manifest ${manifest.version}\n${prefix}\n${canonicalJson(manifest)}`)
     .digest();
-}
-
-function canonicalJson(value: unknown): string {
-  return JSON.stringify(value, (_name, inner: unknown) => {
-    if (typeof inner !== 'object' || inner === null || Array.isArray(inner)) return inner;
-    return Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)));
-  });
 }

@@ -11,14 +11,13 @@ import { FileFiller } from '../checkpoint/fileFiller.ts';
 import type { FileEntry, Index, Manifest } from '../checkpoint/format.ts';
 import { type LazyMemory, missingBytes, takeLazyMemory } from '../checkpoint/lazyMemory.ts';
 import { finishFiles, makeFiles } from '../checkpoint/makeFiles.ts';
-import { corrupt } from '../checkpoint/openCheckpoint.ts';
+import { corrupt, sourceOf } from '../checkpoint/openCheckpoint.ts';
 import { newDigestSeed } from '../checkpoint/pageDigests.ts';
 import { partOf } from '../checkpoint/pieces.ts';
 import type { Destination } from '../checkpoint/places.ts';
 import { CheckpointReader } from '../checkpoint/reader.ts';
 import { missingFeatures, readCpuFeatures } from '../cpu.ts';
 import { encodePagemap, pagemapName, pagesName } from '../criu/pagemap.ts';
-import { KeyRing } from '../encryption/keyRing.ts';
 import { FreezerError } from '../errors.ts';
 import { isNoSpace } from '../noSpace.ts';
 import { requireRoomForImages } from '../run/roomForImages.ts';
@@ -58,13 +57,12 @@ export class Fetch implements AsyncDisposable {
 
   /** Makes the checkpoint's files, too, without their content. */
   static async open(order: ThawOrder, report: (progress: StepProgress) => void): Promise<Fetch> {
-    const { place, checkpointId } = order;
+    const { place, checkpointId, known } = order;
     const store = await openStore(place.storeUrl).catch((error: unknown) => {
       throw storeFailed(error);
     });
-    const keyRing = KeyRing.of(place.encryptionKeys);
     const digestSeed = newDigestSeed();
-    const source = { store, prefix: place.prefix, keyRing };
+    const source = { ...sourceOf(store, place), known };
     const reader = await CheckpointReader.open(source, checkpointId, new Codec(order.toolboxDirectory), digestSeed);
     await checkMachine(reader.manifest);
     const fetch = new Fetch({ store, reader, digestSeed }, await choose(reader, order), order, report);

@@ -5,8 +5,7 @@
  */
 import { openStore } from '../../store/index.ts';
 import { windowsOf } from '../checkpoint/baseMemory.ts';
-import { type OpenedCheckpoint, openCheckpoint } from '../checkpoint/openCheckpoint.ts';
-import { KeyRing } from '../encryption/keyRing.ts';
+import { type OpenedCheckpoint, openCheckpoint, sourceOf } from '../checkpoint/openCheckpoint.ts';
 import { channelTransport, Peer } from '../rpc.ts';
 import type { StepProgress } from '../runtime.ts';
 import { Fetch } from './fetch.ts';
@@ -45,8 +44,7 @@ const methods: EngineMethods = {
     // For what the first request of a process loads, which takes a tenth of a second; there is nothing of this name.
     await store.get('warm-up').catch(() => undefined);
     if (!base) return;
-    const source = { store, prefix: base.place.prefix, keyRing: KeyRing.of(base.place.encryptionKeys) };
-    expectedBase = await openCheckpoint(source, base.id);
+    expectedBase = await openCheckpoint(sourceOf(store, base.place), base.id);
     windowsOf(expectedBase.index);
   },
   prepareFreeze: async (order) => {

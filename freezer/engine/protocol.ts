@@ -1,5 +1,5 @@
 /** What the worker asks of an engine process, and what that tells. One process does one freeze or one thaw. */
-import type { CheckpointPlace, CheckpointSummary, StepProgress, ThawMode } from '../runtime.ts';
+import type { CheckpointPlace, CheckpointSummary, KnownOfJob, StepProgress, ThawMode } from '../runtime.ts';
 
 export interface EngineMethods {
   /** Loads and starts what can be before it is known what is to be done. */
@@ -71,6 +71,7 @@ export interface FreezeFolders {
 export interface ThawOrder extends FreezeFolders {
   readonly place: CheckpointPlace;
   readonly checkpointId: string;
+  readonly known?: KnownOfJob | undefined;
   readonly mode: ThawMode;
   /** As in `FreezeOrder`. */
   readonly digestsDirectory: string;

@@ -16,20 +16,28 @@ import { Codec } from '../checkpoint/codec.ts';
 import { EarlyPages } from '../checkpoint/earlyPages.ts';
 import { encodeIndex } from '../checkpoint/encodeIndex.ts';
 import { attributeReader } from '../checkpoint/extendedAttributes.ts';
-import { checkpointKeys, type FileEntry, FORMAT_VERSION, type Index, type Manifest } from '../checkpoint/format.ts';
+import {
+  BOUND_VERSION,
+  checkpointKeys,
+  type FileEntry,
+  type Index,
+  type Manifest,
+  PLAIN_VERSION,
+} from '../checkpoint/format.ts';
 import { MemoryWriter } from '../checkpoint/memory.ts';
 import {
   type CheckpointSource,
   indexContext,
   type OpenedCheckpoint,
   openCheckpoint,
+  sourceOf,
 } from '../checkpoint/openCheckpoint.ts';
 import { keepDigests, newDigestSeed, PageDigests } from '../checkpoint/pageDigests.ts';
 import { OPEN_IMAGE, PageImages } from '../checkpoint/pageImages.ts';
 import { readContent, saveFiles } from '../checkpoint/saveFiles.ts';
 import { headerLayout, PageServer } from '../criu/pageServer.ts';
 import { keysToWrite, type WritingKeys } from '../encryption/dataKey.ts';
-import { KeyRing } from '../encryption/keyRing.ts';
+import { homeOf } from '../encryption/home.ts';
 import { signManifest } from '../encryption/manifestMac.ts';
 import { seal } from '../encryption/seal.ts';
 import { FreezerError } from '../errors.ts';
@@ -100,10 +108,9 @@ export class Save implements AsyncDisposable {
     const store = await openStore(place.storeUrl).catch((error: unknown) => {
       throw storeFailed(error);
     });
-    const keyRing = KeyRing.of(place.encryptionKeys);
-    const last =
-      baseId === null ? null : await openLast({ store, prefix: place.prefix, keyRing }, baseId, expectedBase);
-    const keys = await keysToWrite(last?.manifest.encryption ?? null, keyRing);
+    const source = sourceOf(store, place);
+    const last = baseId === null ? null : await openLast(source, baseId, expectedBase);
+    const keys = await keysToWrite(last?.manifest.encryption ?? null, source.keyRing);
     const base = last && keys.goesOn ? new Base(last.manifest, last.index) : null;
     return new Save(store, order, { keys, base, report });
   }
@@ -225,8 +232,7 @@ export class Save implements AsyncDisposable {
     const { chunks, packs } = await this.#writer.finish();
     const [index] = await Promise.all([this.#writeIndex(chunks), this.#writer.sent()]);
     const { checkpointId, digestsDirectory, place } = this.#order;
-    const manifest: Omit<Manifest, 'encryption'> = {
-      version: FORMAT_VERSION,
+    const manifest: Omit<Manifest, 'encryption' | 'version'> = {
       id: checkpointId,
       ...facts,
       cpuFeatures: [...facts.cpuFeatures],
@@ -243,11 +249,16 @@ export class Save implements AsyncDisposable {
     const { keys, wrapped } = this.#keys;
     const signed: Manifest =
       keys && wrapped
-        ? signManifest(keys.manifest, { ...manifest, encryption: wrapped }, place.prefix)
-        : { ...manifest, encryption: null };
+        ? signManifest(keys.manifest, { ...this.#bound(manifest), encryption: wrapped }, place.prefix)
+        : { version: PLAIN_VERSION, ...manifest, encryption: null };
     await this.#create(checkpointKeys.manifest(checkpointId), Buffer.from(JSON.stringify(signed, null, 1)));
     keepDigests(digestsDirectory, checkpointId);
     return summarize(signed);
+  }
+
+  #bound<M>(manifest: M) {
+    const home = homeOf(this.#store.url, this.#order.place.name);
+    return { version: BOUND_VERSION, home, ...manifest } as const;
   }
 
   async #writeIndex(chunks: Index['chunks']): Promise<Manifest['index']> {
@@ -282,4 +293,11 @@ async function openLast(
   }
 }
 
-const NOT_USABLE: FreezerError['code'][] = ['notFound', 'corrupt', 'wrongVersion', 'wrongKey'];
+const NOT_USABLE: FreezerError['code'][] = [
+  'notFound',
+  'corrupt',
+  'wrongVersion',
+  'wrongKey',
+  'substituted',
+  'otherStore',
+];

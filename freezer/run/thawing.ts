@@ -28,7 +28,7 @@ export class Thawing implements AsyncDisposable {
 
   /** Throws as `new Engine` does. */
   constructor(folder: RunFolder, thaw: ThawOptions, toolboxDirectory: string) {
-    const { place, checkpointId, mode = 'auto', signal } = thaw;
+    const { place, checkpointId, known, mode = 'auto', signal } = thaw;
     const listeners: Listeners = new Set(thaw.onProgress ? [thaw.onProgress] : []);
     const onProgress = (progress: StepProgress) => {
       for (const listener of listeners) listener(progress);
@@ -37,7 +37,7 @@ export class Thawing implements AsyncDisposable {
     this.#listeners = listeners;
     this.#base = { place, id: checkpointId };
     const order = {
-      ...{ place, checkpointId, mode, toolboxDirectory },
+      ...{ place, checkpointId, known, mode, toolboxDirectory },
       imagesDirectory: folder.images,
       filesDirectory: folder.files,
       digestsDirectory: folder.digests,

@@ -1,7 +1,7 @@
 /** A checkpoint's objects in a store, without a program behind them: for tests of what is kept and removed. */
 import { createHash, randomBytes } from 'node:crypto';
 import type { Store } from '../../store/store.ts';
-import { checkpointKeys, FORMAT_VERSION, type Manifest } from '../checkpoint/format.ts';
+import { checkpointKeys, type Manifest, PLAIN_VERSION } from '../checkpoint/format.ts';
 
 export interface WrittenCheckpoint {
   readonly id: string;
@@ -38,7 +38,7 @@ export function manifestOf(id: string, index: Manifest['index'], packs: Manifest
 }
 
 const PLAIN: Omit<Manifest, 'id' | 'epoch' | 'base' | 'index' | 'packs'> = {
-  version: FORMAT_VERSION,
+  version: PLAIN_VERSION,
   frozenAt: 1,
   criuVersion: '4.2.1',
   kernel: '6.18',
