@@ -82,7 +82,6 @@ it('reads a variable from the file that its name with _FILE names, without the n
   expect(load({ FLOE_REDIS_URL_FILE: path }).redisUrl).toBe('redis://:s3cr3t@queue:6379');
   await file('redisUrl: redis://elsewhere\n');
   expect(load({ FLOE_REDIS_URL_FILE: path }).redisUrl).toBe('redis://:s3cr3t@queue:6379');
-  expect(load({ FLOE_REDIS_URL_FILE: '' }).redisUrl).toBe('redis://elsewhere');
   expect(refusal(() => load({ FLOE_REDIS_URL_FILE: path, FLOE_REDIS_URL: 'redis://a' }))).toMatch(
     /^Both FLOE_REDIS_URL and/,
   );
@@ -110,16 +109,29 @@ describe('the key of checkpoints', () => {
     expect(load({ FLOE_ENCRYPTION_KEY_FILE: path }).encryption.key).toEqual([current, old]);
   });
 
-  it.each(['s3cr3t', `${old},s3cr3t`, old.slice(2), ','])('is not shown when it is none: %s', async (key) => {
-    await file(`encryption: {key: "${key}"}\n`);
-    const messages = [refusal(() => load({ FLOE_ENCRYPTION_KEY: key })), refusal(() => load())];
-    expect(messages[0]).toMatch(/^FLOE_ENCRYPTION_KEY: must be 32 bytes/);
-    for (const message of messages) expect(message).not.toMatch(/s3cr3t|0f0f/);
-  });
+  it.each(['s3cr3t', `${old},s3cr3t`, old.slice(2), ',', 'plain', 'plain,moved'])(
+    'is not shown when it is none: %s',
+    async (key) => {
+      await file(`encryption: {key: "${key}"}\n`);
+      const messages = [refusal(() => load({ FLOE_ENCRYPTION_KEY: key })), refusal(() => load())];
+      expect(messages[0]).toMatch(/^FLOE_ENCRYPTION_KEY: must (be 32 bytes|have a key)/);
+      for (const message of messages) expect(message).not.toMatch(/s3cr3t|0f0f/);
+    },
+  );
 
   it('is never turned off by a file that is empty', async () => {
     await writeFile(join(folder, 'key'), '\n');
     expect(refusal(() => load({ FLOE_ENCRYPTION_KEY_FILE: join(folder, 'key') }))).toMatch(/must be 32 bytes/);
+  });
+
+  it.each(['', ' ', '\n'])('is never turned off by a variable that is %j', (empty) => {
+    expect(refusal(() => load({ FLOE_ENCRYPTION_KEY: empty }))).toMatch(/^FLOE_ENCRYPTION_KEY: it is there and empty/);
+    expect(refusal(() => load({ FLOE_ENCRYPTION_KEY_FILE: empty }))).toMatch(/^FLOE_ENCRYPTION_KEY_FILE: it is there/);
+  });
+
+  it.each(['encryption: {key: }', 'encryption: {key: ""}'])('nor by floe.yaml: %s', async (text) => {
+    await file(text);
+    expect(refusal(() => load())).toMatch(/floe\.yaml: encryption\.key: it is there and empty/);
   });
 });
 
@@ -170,6 +182,12 @@ describe('a message shows no secret', () => {
     expect(redact('floe viewer pass-port')).toContain('floe');
   });
 });
+it.each(['FLOE_REDIS_URL', 'FLOE_REDIS_URL_FILE', 'FLOE_STORE', 'FLOE_STORE_FILE', 'FLOE_DASHBOARD_PASSWORD'])(
+  '%s may be left out, and not be empty: the default is another place, or open',
+  (name) => {
+    expect(refusal(() => load({ [name]: '' }))).toMatch(`${name}: it is there and empty`);
+  },
+);
 
 describe('a bad value is named with its source', () => {
   it.each([

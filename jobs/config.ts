@@ -58,9 +58,14 @@ const storeUrl = text.regex(/^(s3:\/\/[^/]+|file:\/\/\/)/, 'must be s3://bucket[
 const encryptionKey = z
   .string('must be text')
   .regex(
-    /^([0-9a-fA-F]{64}|[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=|kms:[A-Za-z0-9/_:-]{1,2048}|plain)$/,
-    'must be 32 bytes in base64 or hexadecimal, kms:<key id, ARN or alias/name>, or plain',
+    /^([0-9a-fA-F]{64}|[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=|kms:[A-Za-z0-9/_:-]{1,2048}|plain|moved)$/,
+    'must be 32 bytes in base64 or hexadecimal, kms:<key id, ARN or alias/name>, or plain or moved',
   );
+/** Words alone would turn encryption off, and not say it. */
+const encryptionKeys = list(encryptionKey, /[\s,]+/).refine(
+  (texts) => texts.some((text) => text !== 'plain' && text !== 'moved'),
+  'must have a key beside plain and moved',
+);
 
 /** An address, a network, or one of the names that Express has for private networks. */
 function isNetwork(text: string): boolean {
@@ -77,11 +82,15 @@ const proxies = z.union(
 
 /** Each option has its environment variable, its meaning and unit, and its default in words. */
 const option = <T extends z.ZodType>(schema: T, env: string, description: string, byDefault: string) =>
-  schema.optional().meta({ env, description, byDefault, isSecret: false });
+  schema.optional().meta({ env, description, byDefault, isSecret: false, refusesEmpty: false });
 
-/** An option whose value is never shown. */
+/** An option that may be left out and not be empty: the default would be another place, and nobody would be told. */
+const place = <T extends z.ZodType>(schema: T, env: string, description: string, byDefault: string) =>
+  schema.optional().meta({ env, description, byDefault, isSecret: false, refusesEmpty: true });
+
+/** An option whose value is never shown, and that may be left out and not be empty: the default has less protection. */
 const secret = <T extends z.ZodType>(schema: T, env: string, description: string, byDefault: string) =>
-  schema.optional().meta({ env, description, byDefault, isSecret: true });
+  schema.optional().meta({ env, description, byDefault, isSecret: true, refusesEmpty: true });
 
 const WorkerOptions = z.strictObject({
   name: option(text.max(100), 'FLOE_WORKER_NAME', 'Name of this worker, unique in the fleet.', 'the host name'),
@@ -151,9 +160,9 @@ const WorkerOptions = z.strictObject({
 
 const EncryptionOptions = z.strictObject({
   key: secret(
-    list(encryptionKey, /[\s,]+/),
+    encryptionKeys,
     'FLOE_ENCRYPTION_KEY',
-    'Key that checkpoints are encrypted with: 32 bytes in base64 or hexadecimal, as `floe new-key` makes them, or kms:<key>. After a comma, older keys that only read, and `plain` to read checkpoints that are not encrypted.',
+    'Key that checkpoints are encrypted with: 32 bytes in base64 or hexadecimal, as `floe new-key` makes them, or kms:<key>. After a comma, older keys that only read, `plain` to read checkpoints that are not encrypted, and `moved` to read those that were written for another store.',
     'none: not encrypted',
   ),
 });
@@ -177,8 +186,8 @@ const DashboardOptions = z.strictObject({
 });
 
 const Options = z.strictObject({
-  redisUrl: option(redisUrl, 'FLOE_REDIS_URL', 'Redis or Valkey, 6.2 or newer.', 'a server of its own, under stateDir'),
-  store: option(storeUrl, 'FLOE_STORE', 'Where inputs, checkpoints, logs and outputs live.', 'file://<stateDir>/store'),
+  redisUrl: place(redisUrl, 'FLOE_REDIS_URL', 'Redis or Valkey, 6.2 or newer.', 'a server of its own, under stateDir'),
+  store: place(storeUrl, 'FLOE_STORE', 'Where inputs, checkpoints, logs and outputs live.', 'file://<stateDir>/store'),
   stateDir: option(
     text,
     'FLOE_STATE_DIR',
@@ -321,9 +330,17 @@ export interface OptionDescription {
   readonly byDefault: string;
   /** Its value is never shown. */
   readonly isSecret: boolean;
+  /** A variable, file or entry of `floe.yaml` that is there and empty is an error. */
+  readonly refusesEmpty: boolean;
 }
 
-const Described = z.object({ env: z.string(), description: z.string(), byDefault: z.string(), isSecret: z.boolean() });
+const Described = z.object({
+  env: z.string(),
+  description: z.string(),
+  byDefault: z.string(),
+  isSecret: z.boolean(),
+  refusesEmpty: z.boolean(),
+});
 
 function describe(shape: z.core.$ZodShape, prefix = ''): OptionDescription[] {
   return Object.entries(shape).flatMap(([key, schema]) => {

@@ -1,4 +1,9 @@
-/** Where settings come from, and which source wins. */
+/**
+ * Where settings come from, and which source wins.
+ *
+ * A variable that is empty counts as not set: containers are often given all of them. Not so for what protects something or says
+ * where it is (`refusesEmpty`): a secret that could not be read must not turn encryption off, nor a URL that is missing move the store.
+ */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse, YAMLParseError } from 'yaml';
@@ -16,7 +21,7 @@ export interface Settings {
 
 /** Throws `FloeError` `invalidOption` for a `floe.yaml` that cannot be read, is not YAML, or has an unknown option. */
 export function collectSettings(
-  options: readonly { path: string; env: string }[],
+  options: readonly { path: string; env: string; refusesEmpty: boolean }[],
   sources: { flags: object; env: NodeJS.ProcessEnv; folders: readonly string[] },
 ): Settings {
   const file = readSettingsFile(sources.folders);
@@ -29,7 +34,8 @@ export function collectSettings(
   const values: Record<string, unknown> = {};
   const given = new Map<string, unknown>();
   const origins = new Map<string, string>();
-  for (const { path, env } of options) {
+  for (const { path, env, refusesEmpty } of options) {
+    if (refusesEmpty) refuseEmpty(path, env, sources.env, file);
     const candidates: Candidate[] = [
       [valueAt(sources.flags, path.split('.')), flagName(path)],
       fromEnvironment(sources.env, env),
@@ -63,6 +69,20 @@ function fromEnvironment(env: NodeJS.ProcessEnv, name: string): Candidate {
     const message = `${name}_FILE: ${reason}: the file that it names cannot be read.`;
     throw new FloeError('invalidOption', message, 'Correct the path or its permissions.');
   }
+}
+
+function refuseEmpty(path: string, env: string, variables: NodeJS.ProcessEnv, file: SettingsFile | null): void {
+  const inFile = valueAt(file?.settings, path.split('.'));
+  const empty = [
+    ...[env, `${env}_FILE`].filter((name) => variables[name]?.trim() === ''),
+    ...(inFile === null || inFile === '' ? [`${file?.path}: ${path}`] : []),
+  ];
+  if (empty.length === 0) return;
+  throw new FloeError(
+    'invalidOption',
+    `${empty[0]}: it is there and empty, which could be by mistake.`,
+    'Give it a value, or leave it out to have the default.',
+  );
 }
 
 /** `worker.lockDurationMs` → `--lock-duration-ms`. */

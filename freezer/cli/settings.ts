@@ -16,7 +16,7 @@ export interface CommonFlags {
 
 const absolute = z.string().startsWith('/', 'must be an absolute path');
 const Settings = z.object({
-  storeUrl: z.string().min(1),
+  storeUrl: z.string().min(1, 'must not be empty'),
   /** See encryption/keyRing.ts. Empty: what is written is not encrypted. */
   encryptionKeys: z.array(z.string()),
   /** What this machine keeps: the running program's files, and the socket of the running start. */
@@ -37,9 +37,9 @@ const ORIGINS: Record<string, string> = {
   name: '--name or FREEZER_NAME',
 };
 
-/** Empty variables count as not set. Throws `CommandError` `usage`, and `FreezerError` `wrongKey` for an encryption key that is none. */
+/** Empty variables count as not set, but for the store and the key: that could be by mistake. Throws `CommandError` `usage`, and `FreezerError` `wrongKey` for an encryption key that is none. */
 export function readSettings(flags: CommonFlags, env: NodeJS.ProcessEnv = process.env): Settings {
-  const storeUrl = flags.store ?? (env.S3 || 'file:///dump');
+  const storeUrl = flags.store ?? env.S3 ?? 'file:///dump';
   keepCloudSecrets(env);
   keepSecret(...credentialsIn(storeUrl));
   const parsed = Settings.safeParse({
@@ -60,22 +60,18 @@ function encryptionKeys({
   FREEZER_ENCRYPTION_KEY: given,
   FREEZER_ENCRYPTION_KEY_FILE: path,
 }: NodeJS.ProcessEnv): string[] {
-  if (!given && !path) return [];
+  if (given === undefined && path === undefined) return [];
   if (given && path) {
     const message = 'Both FREEZER_ENCRYPTION_KEY and FREEZER_ENCRYPTION_KEY_FILE are set.';
     throw new CommandError('usage', message, 'Unset one of them.');
   }
   const keys = (path ? readKeyFile(path) : (given ?? '')).split(/[\s,]+/).filter((word) => word !== '');
   // What was to be a key, and is empty, must not turn encryption off.
-  if (keys.length === 0) {
-    throw new CommandError(
-      'usage',
-      `${path ? 'The file of FREEZER_ENCRYPTION_KEY_FILE' : 'FREEZER_ENCRYPTION_KEY'} has no key.`,
-      'Put one there.',
-    );
+  if (KeyRing.of(keys).current === null) {
+    const where = path === undefined ? 'FREEZER_ENCRYPTION_KEY' : path || 'FREEZER_ENCRYPTION_KEY_FILE';
+    throw new CommandError('usage', `${where} has no key.`, 'Put one there, or leave the variable out.');
   }
   keepSecret(...keys.filter((key) => key !== 'plain' && !key.startsWith('kms:')));
-  KeyRing.of(keys);
   return keys;
 }
 
