@@ -54,6 +54,10 @@ export const JobRecord = z.object({
   /** The newest committed checkpoint. */
   checkpoint: z.string().nullable().default(null),
   checkpointAt: timestamp,
+  /** It was encrypted when it was taken: one that is not is another. */
+  checkpointIsEncrypted: z.literal('1').nullable().default(null).transform(Boolean),
+  /** The first run whose worker signs what it writes to the store; null where none does. What later runs wrote is signed, too. */
+  signedFrom: z.coerce.number().int().positive().nullable().default(null),
   /** CPU features that the checkpoint needs, for workers that consider thawing it. */
   cpuFeatures: json(z.array(z.string())).nullable().default(null),
   /** Digest of its image, as its first run found it: later runs have the same. */

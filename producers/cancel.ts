@@ -40,7 +40,10 @@ async function removeCheckpoints(connections: Connections, id: string): Promise<
   }
 }
 
-/** Writes the result, or reads the one that was there before. */
+/**
+ * Writes the result, or reads the one that was there before. Where workers sign theirs it is not read: whether it is authentic
+ * cannot be told here, where there need be no key, and Redis knows of no end.
+ */
 async function commitResult(connections: Connections, id: string, record: JobRecord): Promise<JobResult> {
   const result: JobResult = {
     version: 1,
@@ -61,6 +64,7 @@ async function commitResult(connections: Connections, id: string, record: JobRec
     return result;
   } catch (error) {
     if (!(error instanceof StoreError) || error.code !== 'exists') throw error;
+    if (record.signedFrom !== null) return result;
     return JobResult.parse(JSON.parse(String(await store.get(storeKeys.result(id)))));
   }
 }

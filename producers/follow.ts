@@ -3,8 +3,7 @@ import type { Redis } from 'ioredis';
 import { FloeError } from '../jobs/errors.ts';
 import { followEvents, type JobEvent, lastEventId, readEvents } from '../jobs/events.ts';
 import { sendRequest } from '../jobs/fleet.ts';
-import { storeKeys } from '../jobs/names.ts';
-import { JobResult } from '../jobs/result.ts';
+import type { JobResult } from '../jobs/result.ts';
 import { isFinal } from '../jobs/state.ts';
 import type { Connections } from './connections.ts';
 import { requireRecord } from './view.ts';
@@ -34,7 +33,9 @@ export async function waitForResult(connections: Connections, id: string, signal
     const before = await requireRecord(redis, id);
     if (!isFinal(before.state)) await waitForEnd(redis, id, signal, after);
     const { result } = isFinal(before.state) ? before : await requireRecord(redis, id);
-    return result ?? (await readResult(connections, id));
+    if (result !== null) return result;
+    // The store's is anybody's who can write there.
+    throw new FloeError('internal', `${id} has ended, and its record has no result.`, `See \`floe status ${id}\`.`);
   } finally {
     redis.disconnect();
   }
@@ -53,11 +54,6 @@ async function waitForEnd(redis: Redis, id: string, signal: AbortSignal, after: 
 
 function isEnd(event: JobEvent): boolean {
   return event.type === 'succeeded' || event.type === 'failed' || event.type === 'cancelled';
-}
-
-async function readResult(connections: Connections, id: string): Promise<JobResult> {
-  const store = await connections.store();
-  return JobResult.parse(JSON.parse(String(await store.get(storeKeys.result(id)))));
 }
 
 export interface CommittedCheckpoint {

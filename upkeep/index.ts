@@ -5,7 +5,7 @@
 
 export { listJobCheckpoints } from './checkpoints.ts';
 export { collectGarbage } from './garbage.ts';
-export { requireKnown } from './jobEnd.ts';
+export { knownCheckpoints, requireKnown } from './jobEnd.ts';
 export { removeCheckpoints, removeJob } from './remove.ts';
 export { usageOf } from './usage.ts';
 export { verifyJob } from './verify.ts';

@@ -7,6 +7,7 @@ import { isFinal, type JobState } from '../jobs/state.ts';
 import type { Connections } from '../producers/connections.ts';
 import type { Store } from '../store/store.ts';
 import { readResult } from '../workers/result.ts';
+import type { KnownCheckpoints } from './checkpoints.ts';
 
 /**
  * - `alive`: its record says that it has not ended.
@@ -33,6 +34,17 @@ export async function requireKnown(connections: Connections, id: string): Promis
   const store = await connections.store();
   if ((await readJobEnd(connections.redis, store, id)).kind === 'unknown' && !(await hasObjects(store, id)))
     throw noSuchJob(id);
+}
+
+/** Of a job that Redis does not know, nothing is. */
+export async function knownCheckpoints({ redis, config }: Connections, id: string): Promise<KnownCheckpoints> {
+  const record = await readRecord(redis, id);
+  const isAlive = record !== null && !isFinal(record.state);
+  return {
+    newest: isAlive ? record.checkpoint : null,
+    isEncrypted: record?.checkpointIsEncrypted ?? false,
+    encryptionKeys: config.encryption.key,
+  };
 }
 
 export async function hasObjects(store: Store, id: string): Promise<boolean> {

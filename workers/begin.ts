@@ -2,8 +2,8 @@
  * Brings a claimed job to life: thawed from the best checkpoint that can be, or started from the beginning.
  *
  * What fails decides what happens:
- *   - the checkpoint is at fault (gone, corrupt, of another version, CRIU refuses it): it is passed over, the one before is
- *     tried; after the last one the job's policy says whether it starts afresh or fails;
+ *   - the checkpoint is at fault (gone, corrupt, another's, of another version, CRIU refuses it): it is passed over, the one before is
+ *     tried, but with a key only as far as rollback.ts allows; after the last one the job's policy says whether it starts afresh or fails;
  *   - this machine or the store is at fault (unreachable, full disk, no engine, no GPU, …): `later`, on whatever worker;
  *   - a secret that it wants is not here: `later`, before anything else is done;
  *   - the job is at fault (its input is not there, nobody has its image): `never`, it fails.
@@ -25,6 +25,7 @@ import { JobSecrets } from './jobSecrets.ts';
 import type { Lease } from './lease.ts';
 import type { Ledger, PassedOver } from './ledger.ts';
 import type { QueuedJob } from './queuedJob.ts';
+import { ROLLED_BACK } from './rollback.ts';
 
 export interface Begun {
   readonly kind: 'begun';
@@ -51,6 +52,8 @@ interface Order {
   readonly history: History;
   /** Digest of the image that an earlier run had. */
   readonly pinnedImage: string | null;
+  /** Its checkpoints are known to be. */
+  readonly isEncrypted: boolean;
   /** Aborts when the job is not to begin any more; `begin` then rejects with its reason. */
   readonly signal: AbortSignal;
 }
@@ -70,23 +73,32 @@ export async function begin(order: Order): Promise<Beginning> {
 
 async function beginWith(order: Order, secrets: JobSecrets | null): Promise<Beginning> {
   const { ledger, history, data } = order;
-  const passedOver: PassedOver[] = [];
-  const { missing } = history;
-  if (missing !== null) passedOver.push({ checkpoint: missing, message: `${missing} is gone or cannot be read.` });
+  const passedOver = unusableFrom(history);
+  const isGuarded = history.newestKnown !== null;
+  let isRolledBack = history.rolledBack !== null || (isGuarded && history.missing !== null);
   if (history.candidates.length > 0) await ledger.beginning('thawing');
   for (const checkpoint of history.candidates) {
+    if (isRolledBack && checkpoint.id < (history.newestKnown ?? '')) {
+      passedOver.push(olderThanKnown(checkpoint.id, history.newestKnown));
+      break;
+    }
     try {
       return { ...(await thaw(order, checkpoint, secrets)), passedOver };
     } catch (error) {
       const failure = judge(error, order.signal, CHECKPOINT_AT_FAULT);
       if (failure.kind !== 'never') return failure;
-      passedOver.push({ checkpoint: checkpoint.id, message: `${checkpoint.id}: ${failure.message}` });
+      passedOver.push({
+        checkpoint: checkpoint.id,
+        message: `${checkpoint.id}: ${failure.message} (${failure.code})`,
+      });
+      // Whatever else is wrong with it, it was not proven to be the one that was taken.
+      if (checkpoint.id === history.newestKnown && failure.code !== 'restoreFailed') isRolledBack = true;
     }
   }
   if (passedOver.length > 0 && data.spec.checkpoint.ifUnusable === 'fail') {
     return {
       kind: 'never',
-      code: 'checkpointUnusable',
+      code: isRolledBack ? ROLLED_BACK : 'checkpointUnusable',
       message: `No checkpoint can be thawed: ${passedOver.map(({ message }) => message).join(' ')}`,
       passedOver,
     };
@@ -104,6 +116,17 @@ async function beginWith(order: Order, secrets: JobSecrets | null): Promise<Begi
   }
 }
 
+function unusableFrom({ missing, newestKnown, rolledBack }: History): PassedOver[] {
+  const code = newestKnown === null ? '' : ` (${ROLLED_BACK})`;
+  const gone = { checkpoint: missing ?? '', message: `${missing} is gone or cannot be read.${code}` };
+  const older = { checkpoint: newestKnown ?? '', message: `${rolledBack} (${ROLLED_BACK})` };
+  return [...(rolledBack === null ? [] : [older]), ...(missing === null ? [] : [gone])];
+}
+
+function olderThanKnown(id: string, newest: string | null): PassedOver {
+  return { checkpoint: id, message: `${id} is older than ${newest}, and is not taken in its place. (${ROLLED_BACK})` };
+}
+
 function neverOrLater(failure: Failure, passedOver: readonly PassedOver[]): Beginning {
   if (failure.kind === 'later') return failure;
   return { kind: 'never', code: failure.code, message: `${failure.message} ${failure.remedy}`, passedOver };
@@ -118,6 +141,7 @@ async function thaw(order: Order, checkpoint: CheckpointSummary, secrets: JobSec
     ...commonOptions(order, secrets),
     place: checkpointPlace(context, queued.id),
     checkpointId: checkpoint.id,
+    known: { isEncrypted: order.isEncrypted, image: order.pinnedImage },
     mode: thawMode(order, checkpoint),
     onProgress: (progress) => ledger.report(progress),
   });
@@ -168,10 +192,17 @@ const CHECKPOINT_AT_FAULT: (FreezerErrorCode | StoreErrorCode)[] = [
   'corrupt',
   'damaged',
   'wrongVersion',
+  'substituted',
   'restoreFailed',
 ];
 /** And `imageNotFound`, unless an earlier run had the image: then it is somewhere, and only this worker cannot have it now. */
-const JOB_AT_FAULT: (FreezerErrorCode | StoreErrorCode)[] = ['notFound', 'damaged', 'invalid', 'unsupported'];
+const JOB_AT_FAULT: (FreezerErrorCode | StoreErrorCode)[] = [
+  'notFound',
+  'damaged',
+  'substituted',
+  'invalid',
+  'unsupported',
+];
 
 type Failure = { kind: 'later'; error: Error } | { kind: 'never'; code: string; message: string; remedy: string };
 

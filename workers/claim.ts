@@ -3,13 +3,16 @@
  *
  * 1. There is no record, or it says that the job has ended: `gone`.
  * 2. Its epoch is not new, because Redis lost data: `staleEpoch`; the next fetch has a higher one.
- * 3. The store has its result: a worker died between the result and the queue: `settled`, and the result is reported.
+ * 3. The store has its result, authentic where there is a key: a worker died between the result and the queue: `settled`, and the
+ *    result is reported.
  * 4. Somebody asked to cancel it, or it cannot be understood: `settled`.
  * 5. The run before vanished. That is written down, and beyond the job's crash budget: `settled`.
  * 6. Its newest checkpoint needs CPU features that this machine lacks: `unfit`, until its patience is over.
  * 7. This run is fenced: `mine`, with the checkpoints that it may thaw.
+ *
+ * Where this worker's keys do not open what the store has of the job, nothing can be said here: `blocked`.
  */
-import { type CheckpointSummary, listCheckpoints } from '../freezer/index.ts';
+import { type CheckpointSummary, FreezerError, listCheckpoints } from '../freezer/index.ts';
 import {
   explainIssues,
   FloeError,
@@ -26,17 +29,19 @@ import {
 } from '../jobs/index.ts';
 import { candidatesFor, cpuCovers } from './candidates.ts';
 import type { WorkerContext } from './context.ts';
-import { createFence, readFences } from './fence.ts';
+import { createFence, readTrustedFences } from './fence.ts';
 import type { Lease } from './lease.ts';
 import { type Crash, Ledger } from './ledger.ts';
 import type { QueuedJob } from './queuedJob.ts';
-import { readResult, resultWithoutEnd } from './result.ts';
+import { readTrustedResult, resultWithoutEnd } from './result.ts';
+import { missingFence, notGivenUp } from './rollback.ts';
 
 export type Claim =
   | { kind: 'gone'; record: JobRecord | null }
   | { kind: 'staleEpoch' }
   | { kind: 'settled'; ledger: Ledger; result: JobResult }
   | { kind: 'unfit'; missing: string[] }
+  | { kind: 'blocked'; ledger: Ledger; error: FreezerError }
   | { kind: 'mine'; ledger: Ledger; before: JobRecord; data: JobData; history: History };
 
 export interface History {
@@ -44,25 +49,45 @@ export interface History {
   readonly candidates: CheckpointSummary[];
   /** The newest checkpoint that was known, where it is not among them any more. */
   readonly missing: string | null;
+  /** With a key: the newest that Redis knows. None that is older is thawed unless that was found and was authentic. */
+  readonly newestKnown: string | null;
+  /** Why the store's history is older than what Redis knows, where it is; there are no candidates then. */
+  readonly rolledBack: string | null;
 }
 
-const NO_HISTORY: History = { candidates: [], missing: null };
+const NO_HISTORY: History = { candidates: [], missing: null, newestKnown: null, rolledBack: null };
 
 /** Rejects with `lost`, and with `StoreError` or `FreezerError` when the store fails. */
 export async function claimJob(context: WorkerContext, queued: QueuedJob, lease: Lease): Promise<Claim> {
-  const { redis, store } = context;
+  const { redis } = context;
   const record = await lease.insist(() => readRecord(redis, queued.id));
   if (record === null || isFinal(record.state)) return { kind: 'gone', record };
   const claimed = await own(context, queued, lease);
   if (claimed === null) return { kind: 'staleEpoch' };
 
   const [owned, before] = claimed;
-  const ledger = new Ledger(queued, owned, before, lease, context.worker);
+  const signs = context.signatures.areWanted;
+  const ledger = new Ledger(queued, owned, before, lease, { worker: context.worker, signs });
+  try {
+    return await consider(context, queued, lease, { ledger, before });
+  } catch (error) {
+    if (!(error instanceof FreezerError && error.code === 'wrongKey')) throw error;
+    return { kind: 'blocked', ledger, error };
+  }
+}
+
+async function consider(
+  context: WorkerContext,
+  queued: QueuedJob,
+  lease: Lease,
+  { ledger, before }: { ledger: Ledger; before: JobRecord },
+): Promise<Claim> {
+  const { store, signatures } = context;
   const settled = (result: JobResult): Claim => ({ kind: 'settled', ledger, result });
   const fail = (code: string, message: string) =>
     settled(resultWithoutEnd(context, queued, 'failed', { code, message }));
 
-  const committed = await readResult(store, queued.id);
+  const committed = await readTrustedResult(store, queued.id, signatures);
   if (committed) return settled(committed);
   if (before.cancelRequestedAt !== null) return settled(cancelledResult(context, queued));
   const data = JobData.safeParse(queued.data);
@@ -72,7 +97,7 @@ export async function claimJob(context: WorkerContext, queued: QueuedJob, lease:
   if (crash) await ledger.crashed(crash, before.checkpoint === null ? 'queued' : 'frozen');
   if (ledger.crashes > data.data.spec.crashBudget) return fail('crashBudget', crashBudgetMessage(ledger.crashes));
 
-  const history = before.afresh ? NO_HISTORY : await readHistory(context, queued, before.checkpoint);
+  const history = before.afresh ? NO_HISTORY : await readHistory(context, queued, before, lease);
   const fit = fitOf(context.cpuFeatures, history, before, data.data.spec);
   if (fit.kind === 'unfit') {
     await ledger.waitsForCpu();
@@ -80,7 +105,7 @@ export async function claimJob(context: WorkerContext, queued: QueuedJob, lease:
   }
   const thawsFrom = fit.history.candidates[0]?.id ?? null;
   const fence = { version: 1, epoch: queued.epoch, worker: context.worker, thawsFrom, at: Date.now() } as const;
-  if (!(await createFence(store, queued.id, fence))) return { kind: 'staleEpoch' };
+  if (!(await createFence(store, queued.id, fence, signatures))) return { kind: 'staleEpoch' };
   return { kind: 'mine', ledger, before, data: data.data, history: fit.history };
 }
 
@@ -118,14 +143,28 @@ function closeCrashed(run: RunRecord, before: JobRecord): Crash {
   return { run: { ...run, end: 'crashed', endedAt, lostMs }, lostMs };
 }
 
-async function readHistory(context: WorkerContext, queued: QueuedJob, newest: string | null): Promise<History> {
-  const { store } = context;
-  const fences = await readFences(store, queued.id, queued.epoch);
+async function readHistory(
+  context: WorkerContext,
+  queued: QueuedJob,
+  before: JobRecord,
+  lease: Lease,
+): Promise<History> {
+  const { store, signatures, redis } = context;
+  const { checkpoint: newest, signedFrom, checkpointIsEncrypted } = before;
+  const firstSigned = signedFrom ?? before.epoch + 1;
+  const mayBeUnsigned = (epoch: number) => epoch < firstSigned || (signatures.readUnsigned && !checkpointIsEncrypted);
+  const found = await readTrustedFences(store, queued.id, queued.epoch, { signatures, mayBeUnsigned });
+  const { fences } = found;
   // A job that no run has fenced has no history, and most jobs are of that kind.
   const checkpoints = fences.length === 0 ? [] : await listCheckpoints(store, storeKeys.checkpoints(queued.id));
-  const candidates = candidatesFor(queued.epoch, fences, checkpoints);
-  const missing = newest !== null && !candidates.some(({ id }) => id === newest) ? newest : null;
-  return { candidates, missing };
+  const all = candidatesFor(queued.epoch, fences, checkpoints);
+  const missing = newest !== null && !all.some(({ id }) => id === newest) ? newest : null;
+  if (!signatures.areWanted) return { ...NO_HISTORY, candidates: all, missing };
+  const runs = before.epoch === 0 ? [] : await lease.insist(() => readRuns(redis, queued.id));
+  const known = { epoch: before.epoch, checkpoint: newest, lastRun: runs.at(-1) ?? null };
+  const rolledBack = missingFence(known, found);
+  const candidates = rolledBack === null ? notGivenUp(known, all) : [];
+  return { candidates, missing, newestKnown: newest, rolledBack };
 }
 
 /** Pure: whether this machine can thaw the best checkpoint, and what the job's policy says where it cannot. */
@@ -136,9 +175,11 @@ function fitOf(
   spec: JobSpec,
 ): { kind: 'fit'; history: History } | { kind: 'unfit'; missing: string[] } {
   const best = history.candidates[0];
-  if (!best || cpuCovers(offered, best.cpuFeatures)) return { kind: 'fit', history };
+  // What Redis says of it is to be believed, and anybody could have written what the store says.
+  const needed = best?.id === before.checkpoint && before.cpuFeatures ? before.cpuFeatures : best?.cpuFeatures;
+  if (!needed || cpuCovers(offered, needed)) return { kind: 'fit', history };
   const { patienceMs, ifNoWorkerFits } = spec.checkpoint;
   const waitedMs = Date.now() - (before.frozenSince ?? Date.now());
   if (ifNoWorkerFits === 'afresh' && waitedMs >= patienceMs) return { kind: 'fit', history: NO_HISTORY };
-  return { kind: 'unfit', missing: best.cpuFeatures.filter((feature) => !offered.includes(feature)) };
+  return { kind: 'unfit', missing: needed.filter((feature) => !offered.includes(feature)) };
 }

@@ -2,6 +2,7 @@
 import type { Redis } from 'ioredis';
 import type { LimitFunction } from 'p-limit';
 import type { Logger } from 'pino';
+import type { Signatures } from '../freezer/encryption/signature.ts';
 import type { CheckpointPlace, Runtime } from '../freezer/runtime.ts';
 import { storeKeys } from '../jobs/index.ts';
 import type { Store } from '../store/store.ts';
@@ -22,6 +23,8 @@ export interface WorkerContext {
   readonly encryptionKeys: readonly string[];
   /** Folder of jobs' secrets, see operatorSecrets.ts; null for none. */
   readonly secretsDirectory: string | null;
+  /** Of what it writes to the store and what it believes of that. */
+  readonly signatures: Signatures;
   readonly runtime: Runtime;
   readonly cpuFeatures: readonly string[];
   readonly leaseTerms: LeaseTerms;

@@ -10,11 +10,17 @@
  *
  * The epoch comes from Redis. Should Redis lose data and count again from a lower number, the create fails with
  * `exists`, and the job goes back to the queue until its epoch is new.
+ *
+ * With a key fences are signed (freezer/encryption/signature.ts). One that is not authentic counts as one that is not there, so to
+ * forge a fence does what to remove one does; rollback.ts says what follows from that.
  */
-import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
+import type { Signatures } from '../freezer/encryption/signature.ts';
 import { padEpoch, storeKeys } from '../jobs/index.ts';
+import { readAtMost } from '../store/readAtMost.ts';
 import { type Store, StoreError } from '../store/store.ts';
+
+const MOST_FENCE_BYTES = 64 * 1024;
 
 export const Fence = z.strictObject({
   version: z.literal(1),
@@ -27,34 +33,99 @@ export const Fence = z.strictObject({
 });
 export type Fence = z.output<typeof Fence>;
 
-/** False when another run has this epoch already. Rejects with `StoreError` when the store fails. */
-export async function createFence(store: Store, jobId: string, fence: Fence): Promise<boolean> {
+/**
+ * False when another run has this epoch already. Rejects with `StoreError` when the store fails, and as `Signatures.sign`.
+ * @param signatures absent: it is not signed
+ */
+export async function createFence(
+  store: Store,
+  jobId: string,
+  fence: Fence,
+  signatures?: Signatures,
+): Promise<boolean> {
   const key = storeKeys.fence(jobId, fence.epoch);
+  const bytes = signatures ? await signatures.sign(key, fence) : Buffer.from(JSON.stringify(fence));
   try {
-    await store.create(key, Buffer.from(JSON.stringify(fence)));
+    await store.create(key, bytes);
     return true;
   } catch (error) {
     if (!(error instanceof StoreError && error.code === 'exists')) throw error;
     // A create whose answer was lost is repeated by the driver: then the object that exists is this one.
-    return isDeepStrictEqual(parseFence(key, await store.get(key)), fence);
+    return bytes.equals(await readAtMost(store, key, MOST_FENCE_BYTES));
   }
 }
 
-/** The fences of runs before `epoch`, newest first. Rejects with `StoreError`; `damaged` for what is no fence. */
+/**
+ * The fences of runs before `epoch`, newest first, whoever wrote them: to list and to tidy up, not to choose what runs.
+ * Rejects with `StoreError`; `damaged` for what is no fence.
+ */
 export async function readFences(store: Store, jobId: string, epoch: number): Promise<Fence[]> {
-  const keys: string[] = [];
-  for await (const object of store.list(storeKeys.fences(jobId))) {
-    if (object.key < storeKeys.fence(jobId, epoch)) keys.push(object.key);
-  }
-  const fences = await Promise.all(keys.map(async (key) => parseFence(key, await store.get(key))));
+  const keys = await fencesBefore(store, jobId, epoch);
+  const fences = keys.map(async (key) => {
+    const { signature: _, ...content } = parseJson(key, await readAtMost(store, key, MOST_FENCE_BYTES));
+    return parseFence(key, content);
+  });
+  return newestFirst(await Promise.all(fences));
+}
+
+export interface FenceTrust {
+  readonly signatures: Signatures;
+  /** Whether the fence of a run need not be signed: it is from before fences were. */
+  readonly mayBeUnsigned: (epoch: number) => boolean;
+}
+
+export interface TrustedFences {
+  /** Newest first. */
+  readonly fences: Fence[];
+  /** Why others do not count, by their epochs. */
+  readonly refused: ReadonlyMap<number, string>;
+}
+
+/** As `readFences`, those that choose what runs. Without a key they are all believed. Rejects as `Signatures.read` as well. */
+export async function readTrustedFences(
+  store: Store,
+  jobId: string,
+  epoch: number,
+  trust: FenceTrust,
+): Promise<TrustedFences> {
+  const { signatures } = trust;
+  if (!signatures.areWanted) return { fences: await readFences(store, jobId, epoch), refused: new Map() };
+  const keys = await fencesBefore(store, jobId, epoch);
+  const refused = new Map<number, string>();
+  const read = async (key: string): Promise<Fence[]> => {
+    const of = epochOfFence(jobId, key);
+    const bytes = await readAtMost(store, key, MOST_FENCE_BYTES).catch(unlessDamaged);
+    const reading = bytes && (await signatures.read(key, bytes));
+    if (reading?.kind === 'signed') return [parseFence(key, reading.content)];
+    if (reading?.kind === 'unsigned' && trust.mayBeUnsigned(of)) return [parseFence(key, reading.content)];
+    refused.set(of, reading?.kind === 'forged' ? reading.reason : reading ? 'it is not signed' : 'it is too large');
+    return [];
+  };
+  return { fences: newestFirst((await Promise.all(keys.map(read))).flat()), refused };
+}
+
+async function fencesBefore(store: Store, jobId: string, epoch: number): Promise<string[]> {
+  const objects = await Array.fromAsync(store.list(storeKeys.fences(jobId)));
+  return objects.map(({ key }) => key).filter((key) => key < storeKeys.fence(jobId, epoch));
+}
+
+function newestFirst(fences: Fence[]): Fence[] {
   return fences.sort((a, b) => b.epoch - a.epoch);
+}
+
+function epochOfFence(jobId: string, key: string): number {
+  return Number(key.slice(storeKeys.fences(jobId).length));
+}
+
+function unlessDamaged(error: unknown): null {
+  if (error instanceof StoreError && error.code === 'damaged') return null;
+  throw error;
 }
 
 /** The newest run that there is, by its fence; 0 before the first. Rejects with `StoreError`. */
 export async function newestEpoch(store: Store, jobId: string): Promise<number> {
   let newest = 0;
-  for await (const { key } of store.list(storeKeys.fences(jobId)))
-    newest = Number(key.slice(storeKeys.fences(jobId).length));
+  for await (const { key } of store.list(storeKeys.fences(jobId))) newest = epochOfFence(jobId, key);
   return newest;
 }
 
@@ -64,12 +135,21 @@ export function epochOfCheckpoint(id: string): number {
 }
 
 /** Guessing at an unreadable fence would mean to lose the work behind it, or to have two histories. */
-function parseFence(key: string, bytes: Buffer): Fence {
+function parseFence(key: string, content: unknown): Fence {
+  const parsed = Fence.safeParse(content);
+  if (parsed.success && key.endsWith(`/${padEpoch(parsed.data.epoch)}`)) return parsed.data;
+  throw noFence(key, parsed.error);
+}
+
+function parseJson(key: string, bytes: Buffer): Record<string, unknown> {
   try {
-    return Fence.parse(JSON.parse(bytes.toString()));
+    return z.looseObject({}).parse(JSON.parse(bytes.toString()));
   } catch (cause) {
-    throw new StoreError('damaged', `${key} is no fence of this version.`, 'Update this worker, or cancel the job.', {
-      cause,
-    });
+    throw noFence(key, cause);
   }
+}
+
+function noFence(key: string, cause: unknown): StoreError {
+  const remedy = 'Update this worker, or cancel the job.';
+  return new StoreError('damaged', `${key} is no fence of this version.`, remedy, { cause });
 }

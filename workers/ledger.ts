@@ -35,19 +35,29 @@ export class Ledger {
   readonly #before: JobRecord;
   readonly #lease: Lease;
   readonly #worker: string;
+  readonly #signs: boolean;
   readonly #progress: ProgressTeller;
   #crashes: number;
   #run: RunRecord | null = null;
   #checkpoint: CheckpointSummary | null = null;
+  #isEncrypted = false;
   #begunAt = 0;
   #ranMs: number | null = null;
   #lostMs: number;
 
-  constructor(queued: QueuedJob, owned: OwnedRecord, before: JobRecord, lease: Lease, worker: string) {
+  /** `signs`: this worker has a key, and signs what it writes to the store. */
+  constructor(
+    queued: QueuedJob,
+    owned: OwnedRecord,
+    before: JobRecord,
+    lease: Lease,
+    { worker, signs }: { worker: string; signs: boolean },
+  ) {
     this.#owned = owned;
     this.#before = before;
     this.#lease = lease;
     this.#worker = worker;
+    this.#signs = signs;
     this.#crashes = before.crashes;
     this.#lostMs = before.lostMs;
     this.#progress = new ProgressTeller((progress) => {
@@ -121,7 +131,13 @@ export class Ledger {
   }
 
   async beginning(state: 'thawing' | 'running'): Promise<void> {
-    await this.#write({ state, worker: this.#worker, aliveAt: Date.now() });
+    const signedFrom = this.#before.signedFrom ?? (this.#signs ? this.#owned.epoch : null);
+    await this.#write({ state, worker: this.#worker, aliveAt: Date.now(), signedFrom });
+  }
+
+  /** Nothing can be said of the job here, so nothing else changes. */
+  async blocked(problem: string): Promise<void> {
+    await this.#write({ problem });
   }
 
   async passedOver(checkpoints: readonly PassedOver[]): Promise<void> {
@@ -136,6 +152,8 @@ export class Ledger {
   ): Promise<void> {
     this.#begunAt = performance.now();
     this.#checkpoint = thaw?.checkpoint ?? null;
+    // What was known stays known: the store's word that a checkpoint is not encrypted is anybody's.
+    this.#isEncrypted = thaw !== null && (thaw.checkpoint.isEncrypted || this.#before.checkpointIsEncrypted);
     this.#run = {
       epoch: this.#owned.epoch,
       worker: this.#worker,
@@ -228,7 +246,7 @@ export class Ledger {
   async attemptFailed(message: string): Promise<void> {
     this.#close('failed', 0);
     const failures = this.#before.failures + 1;
-    const forgotten = { checkpoint: null, checkpointAt: null, cpuFeatures: null };
+    const forgotten = { checkpoint: null, checkpointAt: null, checkpointIsEncrypted: null, cpuFeatures: null };
     const counts = { failures, ranMs: this.ranMs };
     const change = { ...RELEASED, ...forgotten, ...counts, problem: null, state: 'queued', afresh: '1' };
     await this.#write(change as RecordChange, this.#entry({ type: 'attemptFailed', message, failures }));
@@ -265,11 +283,13 @@ export class Ledger {
       checkpoint: checkpoint?.id ?? null,
       checkpointAt: checkpoint?.frozenAt ?? null,
       cpuFeatures: checkpoint ? JSON.stringify(checkpoint.cpuFeatures) : null,
+      checkpointIsEncrypted: this.#isEncrypted ? '1' : null,
     };
   }
 
   #count({ checkpoint, frozenMs }: Frozen): void {
     this.#checkpoint = checkpoint;
+    this.#isEncrypted = checkpoint.isEncrypted;
     const run = this.#run;
     if (run === null) return;
     const { checkpoints, bytesSent } = run;

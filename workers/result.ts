@@ -1,9 +1,19 @@
-/** How a job ended, as the one object in the store that decides it. */
+/**
+ * How a job ended, as the one object in the store that decides it.
+ *
+ * With a key it is signed, and one that is not authentic does not count: else whoever can write to the bucket could have a job end that runs.
+ * What it names must be the job's own in any case.
+ */
+import type { Signatures } from '../freezer/encryption/signature.ts';
 import type { ProgramEnd as RuntimeEnd } from '../freezer/runtime.ts';
 import { JobResult, storeKeys } from '../jobs/index.ts';
+import { readAtMost } from '../store/readAtMost.ts';
 import { type Store, StoreError } from '../store/store.ts';
 import type { WorkerContext } from './context.ts';
 import type { QueuedJob } from './queuedJob.ts';
+
+/** The words of `outputs` that matched nothing are in it. */
+const MOST_RESULT_BYTES = 64 * 2 ** 20;
 
 type Reason = NonNullable<JobResult['reason']>;
 
@@ -50,32 +60,89 @@ function reasonOfEnd(end: RuntimeEnd): Reason | null {
 }
 
 /**
- * Creates the result, once for every job. Resolves to the one that counts: where another run was first, that
- * run's. Rejects with `StoreError`.
+ * Creates the result, once for every job. Resolves to the one that counts: where another run was first, that run's. What is there
+ * and is not authentic gives way. Rejects with `StoreError`, and as `Signatures`.
  */
-export async function commitResult(store: Store, result: JobResult): Promise<JobResult> {
-  try {
-    await store.create(storeKeys.result(result.jobId), Buffer.from(JSON.stringify(result)));
-    return result;
-  } catch (error) {
-    if (!(error instanceof StoreError && error.code === 'exists')) throw error;
-    return (await readResult(store, result.jobId)) ?? result;
+export async function commitResult(store: Store, result: JobResult, signatures: Signatures): Promise<JobResult> {
+  const key = storeKeys.result(result.jobId);
+  const bytes = await signatures.sign(key, result);
+  for (;;) {
+    try {
+      await store.create(key, bytes);
+      return result;
+    } catch (error) {
+      if (!(error instanceof StoreError && error.code === 'exists')) throw error;
+    }
+    const committed = await readTrustedResult(store, result.jobId, signatures);
+    if (committed) return committed;
+    await store.delete([key]);
   }
 }
 
-/** Null when the job has no result yet. Rejects with `StoreError`; `damaged` for what is no result. */
+/**
+ * Null when the job has no result yet, or one that nobody who has the key wrote for it. Rejects with `StoreError` (`damaged` for what is no
+ * result, `substituted` for one that names what is not the job's), and as `Signatures.read`.
+ */
+export async function readTrustedResult(
+  store: Store,
+  jobId: string,
+  signatures: Signatures,
+): Promise<JobResult | null> {
+  if (!signatures.areWanted) return readResult(store, jobId);
+  const key = storeKeys.result(jobId);
+  const bytes = await readBytes(store, key).catch((error: unknown) => {
+    if (error instanceof StoreError && error.code === 'damaged') return null;
+    throw error;
+  });
+  const reading = bytes && (await signatures.read(key, bytes));
+  return reading?.kind === 'signed' ? parseResult(key, jobId, reading.content) : null;
+}
+
+/** As `readTrustedResult`, whoever wrote it: to tell of it, and not to end a job. */
 export async function readResult(store: Store, jobId: string): Promise<JobResult | null> {
   const key = storeKeys.result(jobId);
-  let bytes: Buffer;
+  const bytes = await readBytes(store, key);
+  return bytes && parseResult(key, jobId, withoutSignature(key, bytes));
+}
+
+async function readBytes(store: Store, key: string): Promise<Buffer | null> {
   try {
-    bytes = await store.get(key);
+    return await readAtMost(store, key, MOST_RESULT_BYTES);
   } catch (error) {
     if (error instanceof StoreError && error.code === 'notFound') return null;
     throw error;
   }
+}
+
+function withoutSignature(key: string, bytes: Buffer): unknown {
   try {
-    return JobResult.parse(JSON.parse(bytes.toString()));
+    const { signature: _, ...content } = JSON.parse(bytes.toString());
+    return content;
   } catch (cause) {
-    throw new StoreError('damaged', `${key} is no result of this version.`, 'Update this worker.', { cause });
+    throw noResult(key, cause);
   }
+}
+
+function parseResult(key: string, jobId: string, content: unknown): JobResult {
+  const parsed = JobResult.safeParse(content);
+  if (!parsed.success) throw noResult(key, parsed.error);
+  const foreign = foreignKeyOf(jobId, parsed.data);
+  if (foreign === null) return parsed.data;
+  const remedy = 'Find out who wrote to the store; remove that object, and the job goes on.';
+  throw new StoreError('substituted', `${key} is not this job's result: it names ${foreign}.`, remedy);
+}
+
+/** Null where all that it names is the job's. */
+function foreignKeyOf(jobId: string, { jobId: named, epoch, outputs, logs }: JobResult): string | null {
+  if (named !== jobId) return named;
+  const pairs = [
+    [outputs?.key, storeKeys.outputs(jobId, epoch)],
+    [logs?.stdout.key, storeKeys.log(jobId, epoch, 'stdout')],
+    [logs?.stderr.key, storeKeys.log(jobId, epoch, 'stderr')],
+  ];
+  return pairs.find(([key, own]) => key !== undefined && key !== own)?.[0] ?? null;
+}
+
+function noResult(key: string, cause: unknown): StoreError {
+  return new StoreError('damaged', `${key} is no result of this version.`, 'Update this worker.', { cause });
 }

@@ -23,7 +23,10 @@ export interface Ending {
 export async function settle(ending: Ending, result: JobResult): Promise<JobResult> {
   const { context, queued, lease, ledger } = ending;
   const final = ledger.keepsCheckpoints ? { ...result, checkpointsKept: true as const } : result;
-  const committed = await lease.insist(() => commitResult(context.store, final), untilStored(context, queued));
+  const committed = await lease.insist(
+    () => commitResult(context.store, final, context.signatures),
+    untilStored(context, queued),
+  );
   await ledger.ended(committed);
   await report(queued, lease, committed);
   if (!committed.checkpointsKept) await removeAtEnd(context, queued.id);

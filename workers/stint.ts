@@ -115,6 +115,10 @@ export class Stint {
       case 'unfit':
         this.#log('this CPU does not cover its checkpoint', { missing: claim.missing });
         return lease.insist(() => this.#passOn());
+      case 'blocked':
+        this.#log('the job cannot be looked at here', { reason: claim.error.message });
+        await claim.ledger.blocked(`${this.#context.worker}: ${explain(claim.error)}`);
+        return lease.insist(() => this.#passOn());
       case 'settled':
         await settle({ context: this.#context, queued, lease, ledger: claim.ledger }, claim.result);
         return;
@@ -142,12 +146,11 @@ export class Stint {
     this.#memoryLimitBytes = data.spec.resources.memoryBytes;
     this.#seenCheckpointRequest = Math.max(this.#seenCheckpointRequest, before.checkpointRequestedAt ?? 0);
     const signal = AbortSignal.any([lease.signal, this.#wishes.leaveWanted]);
-    const beginning = await begin({ ...ending, data, history, pinnedImage: before.image, signal }).catch(
-      (error: unknown) => {
-        if (lease.signal.aborted || !this.#wishes.leaveWanted.aborted) throw error;
-        return { kind: 'left' } as const;
-      },
-    );
+    const known = { pinnedImage: before.image, isEncrypted: before.checkpointIsEncrypted };
+    const beginning = await begin({ ...ending, data, history, ...known, signal }).catch((error: unknown) => {
+      if (lease.signal.aborted || !this.#wishes.leaveWanted.aborted) throw error;
+      return { kind: 'left' } as const;
+    });
     if (beginning.kind === 'left') return this.#leaveUnbegun(ledger, lease);
     if (beginning.kind === 'later') throw beginning.error;
     if (beginning.kind === 'never') {

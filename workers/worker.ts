@@ -13,6 +13,9 @@ import { hostname } from 'node:os';
 import type { Redis } from 'ioredis';
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
+import { homeOf } from '../freezer/encryption/home.ts';
+import { KeyRing } from '../freezer/encryption/keyRing.ts';
+import { Signatures } from '../freezer/encryption/signature.ts';
 import { keepSpareEngine, type Runtime } from '../freezer/index.ts';
 import { DEFAULT_LOG_BYTES_IN_REDIS, type WorkerDescription } from '../jobs/index.ts';
 import type { Store } from '../store/store.ts';
@@ -104,6 +107,7 @@ class Daemon implements RunningWorker {
       store,
       storeUrl,
       encryptionKeys: options.encryptionKeys ?? [],
+      signatures: new Signatures(KeyRing.of(options.encryptionKeys), homeOf(store.url)),
       bufferBytes: options.bufferBytes,
       secretsDirectory: options.secretsDirectory ?? null,
       runtime,

@@ -11,9 +11,10 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFile, readFile } from 'node:fs/promises';
+import { copyFile, readdir, readFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
+import { hasCredentials, privilegeIn } from '../criu/credentials.ts';
 import { explainUndumpable, firstErrors } from '../criu/explain.ts';
 import { LARGEST_DELETED_FILE } from '../criu/obstacles.ts';
 import { FreezerError } from '../errors.ts';
@@ -93,6 +94,7 @@ export class Job {
 
   /** A lazy one starts with little of the job's memory, and the engine, for which `listenForPages` listens, brings the rest. */
   async restore(rootPid: number, isLazy: boolean): Promise<void> {
+    await refusePrivileges();
     const lazyPages = isLazy ? await this.#startLazyPages() : null;
     const pids = await goOnAboveLast();
     const options = ['restore', ...COMMON_OPTIONS, '--log-file', 'restore.log', '--restore-detached', ...pids.options];
@@ -211,6 +213,17 @@ function spawnSupervisor(options: readonly string[], env: NodeJS.ProcessEnv): Ch
     const what = `The program cannot be started: the kernel does not take its arguments and environment (${cause.code}).`;
     const remedy = 'Submit it with fewer and shorter ones; those of its image count, too.';
     throw new FreezerError('unsupported', what, remedy, { cause });
+  }
+}
+
+/** Before CRIU, which does as its images say. */
+async function refusePrivileges(): Promise<void> {
+  for (const name of await readdir(places.images)) {
+    if (!hasCredentials(name)) continue;
+    const why = privilegeIn(name, await readFile(join(places.images, name)));
+    if (why === null) continue;
+    const remedy = 'Find out who wrote to the store; an encryption key keeps others from making checkpoints.';
+    throw new FreezerError('substituted', `The checkpoint is no job's: it ${why}.`, remedy);
   }
 }
 

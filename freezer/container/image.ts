@@ -61,8 +61,10 @@ function describe({ Id, RepoDigests, Config }: z.output<typeof Inspected>, name:
   // Podman has such for images that were never in a registry, too.
   const digests = RepoDigests.filter((digest) => !digest.startsWith('localhost/'));
   const id = Id.startsWith('sha256:') ? Id : `sha256:${Id}`;
+  // What was pinned stays the same pin: a checkpoint's is compared with it.
+  const isPin = name === id || digests.includes(name);
   return {
-    pin: digests.find((digest) => digest.startsWith(`${repository}@`)) ?? digests[0] ?? id,
+    pin: isPin ? name : (digests.find((digest) => digest.startsWith(`${repository}@`)) ?? digests[0] ?? id),
     env: Object.fromEntries(Config.Env.map(splitPair)),
     command: [...Config.Entrypoint, ...Config.Cmd],
     user: Config.User,

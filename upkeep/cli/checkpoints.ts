@@ -20,9 +20,10 @@ export function addCheckpoints(program: Command): void {
     .argument('<id>')
     .action((id: string, options: CommonOptions) =>
       withConnections(options, async (connections) => {
-        const { listJobCheckpoints, requireKnown } = await import('../index.ts');
+        const { knownCheckpoints, listJobCheckpoints, requireKnown } = await import('../index.ts');
         await requireKnown(connections, id);
-        const found = await listJobCheckpoints(await connections.store(), id);
+        const known = await knownCheckpoints(connections, id);
+        const found = await listJobCheckpoints(await connections.store(), id, known);
         if (options.json) return printJson(found);
         await print(formatTable(HEADING, found.map(toRow), outputWidth(), 8));
       }),
@@ -35,7 +36,8 @@ States:
   current     the next run thaws it
   kept        the next run falls back to it
   unused      a worker wrote it that had lost the job; it is removed soon
-  unreadable  its manifest cannot be read
+  unreadable  its manifest cannot be read, or is not the one that was written; the code in brackets is that of \`floe status\`
+  missing     Redis knows it as the newest, and the store does not have it
 STORED counts the packs that a checkpoint shares with earlier ones too; \`floe du\` counts each once.`,
   );
 }

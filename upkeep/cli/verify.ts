@@ -45,12 +45,12 @@ async function verify(id: string, checkpoint: string | undefined, flags: VerifyF
     throw new FloeError('invalidOption', `--all: ${checkpoint} is named as well.`, 'Leave out one of the two.');
   }
   await withConnections(flags, async (connections) => {
-    const { requireKnown, verifyJob } = await import('../index.ts');
+    const { knownCheckpoints, requireKnown, verifyJob } = await import('../index.ts');
     await requireKnown(connections, id);
     const store = await connections.store();
     const which = checkpoint !== undefined ? { checkpoint } : flags.all ? 'all' : 'current';
-    const { encryption, toolbox } = connections.config;
-    const options = { store, jobId: id, which, encryptionKeys: encryption.key, toolboxDirectory: toolbox } as const;
+    const known = await knownCheckpoints(connections, id);
+    const options = { store, jobId: id, which, known, toolboxDirectory: connections.config.toolbox } as const;
     const found = await interruptible('interrupted; nothing has been changed.', (signal) =>
       verifyJob({ ...options, signal, onProgress: showProgress }),
     );

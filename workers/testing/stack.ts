@@ -38,7 +38,15 @@ import { type RunningWorker, startWorker, type WorkerOptions } from '../index.ts
 export type StackOptions = Partial<
   Pick<
     WorkerOptions,
-    'slots' | 'pools' | 'lockDurationMs' | 'stopMarginMs' | 'store' | 'encryptionKeys' | 'secretsDirectory' | 'logger'
+    | 'slots'
+    | 'pools'
+    | 'lockDurationMs'
+    | 'stopMarginMs'
+    | 'store'
+    | 'storeUrl'
+    | 'encryptionKeys'
+    | 'secretsDirectory'
+    | 'logger'
   >
 > & {
   runtime?: (runtime: Runtime, stateDirectory: string) => Runtime;
@@ -113,7 +121,7 @@ export class Stack implements AsyncDisposable {
       name,
       redis: await this.#connect(),
       store: options.store ?? this.store,
-      storeUrl: this.storeUrl,
+      storeUrl: options.storeUrl ?? this.storeUrl,
       encryptionKeys: options.encryptionKeys ?? [],
       secretsDirectory: options.secretsDirectory ?? null,
       runtime: options.runtime?.(runtime, stateDirectory) ?? runtime,
