@@ -7,7 +7,7 @@ export * from './errors.ts';
 export { openProcessRuntime } from './process/runtime.ts';
 export { DEFAULT_PROCESSES } from './processLimit.ts';
 export { chooseImagesDirectory } from './run/imagesPlace.ts';
-export { LogFile } from './run/logFile.ts';
+export { LogFile, openLog } from './run/logFile.ts';
 export { holdStateFolder, sweepStateFolders } from './run/stateFolder.ts';
 export * from './runtime.ts';
 export { openRuntimes } from './runtimes.ts';

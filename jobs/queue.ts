@@ -8,7 +8,17 @@ import { JobSpec } from './spec.ts';
 export const JobData = z.object({
   spec: JobSpec,
   /** The workspace as it was submitted, a `tar.zst` in the store. */
-  input: z.object({ key: z.string(), sizeBytes: z.int() }).nullable(),
+  input: z
+    .object({
+      key: z.string(),
+      sizeBytes: z.int(),
+      /** Of the object, so that no other takes its place. Jobs of versions before this field have none, and take what is there. */
+      sha256: z
+        .string()
+        .regex(/^[0-9a-f]{64}$/)
+        .optional(),
+    })
+    .nullable(),
   submittedAt: z.int(),
 });
 export type JobData = z.output<typeof JobData>;

@@ -20,7 +20,14 @@ export const JobResult = z.strictObject({
   worker: z.string(),
   finishedAt: z.iso.datetime(),
   /** One `tar.zst` of what `outputs` names; `unmatched` are the entries that named nothing. */
-  outputs: Kept.extend({ files: z.int(), unmatched: z.array(z.string()) }).nullable(),
+  outputs: Kept.extend({
+    files: z.int(),
+    unmatched: z.array(z.string()),
+    /** Files that are not in it, or not as they were: all are counted, the first are named. None where there is none. */
+    exceptions: z
+      .strictObject({ count: z.int(), examples: z.array(z.strictObject({ path: z.string(), reason: z.string() })) })
+      .optional(),
+  }).nullable(),
   logs: z.strictObject({ stdout: Kept, stderr: Kept }).nullable(),
   /** Its checkpoints stay although it has ended. */
   checkpointsKept: z.literal(true).optional(),

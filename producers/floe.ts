@@ -148,7 +148,8 @@ export class Floe implements AsyncDisposable {
     if (!outputs) {
       throw new FloeError('notFound', `${id} kept no outputs.`, `\`floe status ${id}\` tells how it ended.`);
     }
-    await getFolder(await this.#connections.store(), outputs.key, folder, options);
+    const { toolbox } = this.#connections.config;
+    await getFolder(await this.#connections.store(), outputs.key, folder, { ...options, toolboxDirectory: toolbox });
     return outputs;
   }
 

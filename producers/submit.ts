@@ -10,7 +10,7 @@ import { newJobId, storeKeys } from '../jobs/names.ts';
 import { displayName, type JobData, queueOptions } from '../jobs/queue.ts';
 import { createRecords, removeRecords } from '../jobs/record.ts';
 import { type JobSpec, type JobSpecInput, parseJobSpec } from '../jobs/spec.ts';
-import { putFolder } from '../store/folder.ts';
+import { type Exceptions, putFolder } from '../store/folder.ts';
 import type { Connections } from './connections.ts';
 
 const UPLOADS_AT_ONCE = 4;
@@ -28,6 +28,8 @@ export interface SubmitOptions {
   readonly signal?: AbortSignal;
   /** Called as uploads go on, with the bytes read so far of all workspaces together. */
   readonly onProgress?: (doneBytes: number) => void;
+  /** Called for a workspace of which something is not stored, or not as it was: pipes, sockets, devices, what changes meanwhile. */
+  readonly onExceptions?: (workspace: string, exceptions: Exceptions) => void;
 }
 
 interface PreparedJob {
@@ -83,14 +85,16 @@ async function uploadInputs(
       if (job.workspace === undefined) return;
       signal.throwIfAborted();
       const key = storeKeys.input(job.id);
-      const { sizeBytes } = await putFolder(await connections.store(), key, job.workspace, {
+      const { sizeBytes, sha256, exceptions } = await putFolder(await connections.store(), key, job.workspace, {
         signal,
+        toolboxDirectory: connections.config.toolbox,
         onProgress: (bytes) => {
           done.set(job.id, bytes);
           options.onProgress?.(done.values().reduce((sum, each) => sum + each, 0));
         },
       });
-      job.input = { key, sizeBytes };
+      job.input = { key, sizeBytes, sha256 };
+      if (exceptions.count > 0) options.onExceptions?.(job.workspace, exceptions);
     }).catch((error: unknown) => {
       failure.abort(error); // one failed: the others need not go on
       throw error;

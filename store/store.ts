@@ -9,8 +9,10 @@ import type { Readable } from 'node:stream';
  * - `unreachable`: no answer, after retries.
  * - `full`: no space, or over quota.
  * - `damaged`: fewer or other bytes than were asked for or written.
+ * - `invalid`: a malformed store URL or key; a path that leaves its folder or is too long.
+ * - `tooLarge`: more bytes or files than the limits allow.
+ * - `unreadable`: the files that are to be stored cannot be read; the store has no part in it.
  * - `substituted`: another object lies in the place of the one that was written.
- * - `invalid`: a malformed store URL or key.
  * - `failed`: anything else; `cause` has it.
  */
 export type StoreErrorCode =
@@ -20,8 +22,10 @@ export type StoreErrorCode =
   | 'unreachable'
   | 'full'
   | 'damaged'
-  | 'substituted'
   | 'invalid'
+  | 'tooLarge'
+  | 'unreadable'
+  | 'substituted'
   | 'failed';
 
 export class StoreError extends Error {

@@ -6,7 +6,7 @@
  *     tried, but with a key only as far as rollback.ts allows; after the last one the job's policy says whether it starts afresh or fails;
  *   - this machine or the store is at fault (unreachable, full disk, no engine, no GPU, …): `later`, on whatever worker;
  *   - a secret that it wants is not here: `later`, before anything else is done;
- *   - the job is at fault (its input is not there, nobody has its image): `never`, it fails.
+ *   - the job is at fault (its input is not there or not what was submitted, nobody has its image): `never`, it fails.
  */
 import {
   type CheckpointSummary,
@@ -167,7 +167,11 @@ async function start(order: Order, secrets: JobSecrets | null): Promise<Unpassed
     prepareWorkspace: async (directory) => {
       if (input === null) return;
       ledger.report({ step: 'fetching input', doneBytes: 0, totalBytes: input.sizeBytes });
-      await getFolder(context.store, input.key, directory, { signal });
+      await getFolder(context.store, input.key, directory, {
+        signal,
+        toolboxDirectory: context.toolboxDirectory,
+        expected: input.sha256 === undefined ? undefined : { sizeBytes: input.sizeBytes, sha256: input.sha256 },
+      });
     },
   });
   return { kind: 'begun', run, thaw: null, secrets };
@@ -200,6 +204,7 @@ const JOB_AT_FAULT: (FreezerErrorCode | StoreErrorCode)[] = [
   'notFound',
   'damaged',
   'substituted',
+  'tooLarge',
   'invalid',
   'unsupported',
 ];

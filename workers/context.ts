@@ -33,6 +33,8 @@ export interface WorkerContext {
   readonly freezeRate: FreezeRate;
   /** As in `FreezeOptions`. */
   readonly bufferBytes: number | undefined;
+  /** As in `FolderOptions` of the store. */
+  readonly toolboxDirectory: string | undefined;
   /** As `Intake.stepAside`. */
   readonly stepAside: () => boolean;
   readonly logger: Logger;

@@ -53,6 +53,7 @@ async function start(
       bufferBytes: config.worker.bufferBytes,
       logBytesInRedis: config.worker.logBytesInRedis,
       secretsDirectory: config.worker.secretsDir,
+      toolboxDirectory: config.toolbox,
       ...{ name, runtime, pools, slots, lockDurationMs, stopMarginMs, noticeSources },
     });
     started.resolve(worker);

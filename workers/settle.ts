@@ -39,12 +39,17 @@ export async function report(queued: QueuedJob, lease: Lease, result: JobResult)
   else await lease.insist(() => queued.fail(describeEnd(result)));
 }
 
+/** Whether the job's own files are at fault: the store has no part in it, and another try would go the same way. */
+export function isOfFiles({ code }: StoreError): boolean {
+  return code === 'invalid' || code === 'tooLarge' || code === 'unreadable';
+}
+
 /** What has been computed is not thrown away because the store is away, denies or is full: somebody can mend that. */
 export function untilStored(context: WorkerContext, queued: QueuedJob, signal?: AbortSignal): InsistOptions {
   let told = '';
   return {
     ...(signal ? { signal } : {}),
-    isFinal: (error) => !(error instanceof StoreError) || error.code === 'invalid',
+    isFinal: (error) => !(error instanceof StoreError) || isOfFiles(error),
     onFailure: (error) => {
       if (error.message === told) return;
       told = error.message;

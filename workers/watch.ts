@@ -23,7 +23,7 @@ import { describeEnd } from './ledger.ts';
 import { LogShipper } from './logShipper.ts';
 import { CANNOT_START, resultOfEnd, resultWithoutEnd } from './result.ts';
 import { Retention } from './retention.ts';
-import { type Ending, settle, untilStored } from './settle.ts';
+import { type Ending, isOfFiles, settle, untilStored } from './settle.ts';
 import { LONGEST_TIMER_MS } from './timer.ts';
 import type { FreezeTime } from './triage.ts';
 import type { Wishes } from './wishes.ts';
@@ -181,7 +181,7 @@ class Watch implements Disposable {
     try {
       return { outputs: await lease.insist(keep, insist) };
     } catch (error) {
-      if (!(error instanceof StoreError && error.code === 'invalid')) throw error;
+      if (!(error instanceof StoreError && isOfFiles(error))) throw error;
       const message = `Its outputs could not be kept: ${error.message} ${error.remedy}`;
       return { outcome: 'failed', reason: result.reason ?? { code: 'outputsUnreadable', message } };
     }

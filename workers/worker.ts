@@ -46,6 +46,8 @@ export interface WorkerOptions {
   readonly logBytesInRedis?: number;
   /** Folder of jobs' secrets, see operatorSecrets.ts. Default none. */
   readonly secretsDirectory?: string | null;
+  /** Confines the processes that open jobs' files (store/archive). Default: they run unconfined. */
+  readonly toolboxDirectory?: string;
   readonly runtime: Runtime;
   /** Pools whose jobs it takes, in that order. */
   readonly pools: readonly string[];
@@ -110,6 +112,7 @@ class Daemon implements RunningWorker {
       signatures: new Signatures(KeyRing.of(options.encryptionKeys), homeOf(store.url)),
       bufferBytes: options.bufferBytes,
       secretsDirectory: options.secretsDirectory ?? null,
+      toolboxDirectory: options.toolboxDirectory,
       runtime,
       logger,
       cpuFeatures: machine.cpuFeatures,

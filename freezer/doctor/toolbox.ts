@@ -16,8 +16,8 @@ const REMEDY = 'Run `scripts/setup/main run` as root, or set FLOE_TOOLBOX to whe
 /** What tells that a toolbox is whole. */
 const FILES: readonly string[] = [
   ...['lib/ld.so', 'bin/criu', 'bin/node', 'bin/tar', 'bin/cp', 'bin/rm', 'bin/getfattr', 'bin/setfattr', 'bin/init'],
-  ...['bin/supervisor', 'bin/hold', 'bin/last-pid', 'bin/isolate-network', 'bin/data-ranges'],
-  ...['lib/codec.node', 'lib/extended-attributes.node', 'complete'],
+  ...['bin/supervisor', 'bin/hold', 'bin/last-pid', 'bin/isolate-network', 'bin/data-ranges', 'bin/confine'],
+  ...['lib/codec.node', 'lib/extended-attributes.node', 'lib/data-ranges.node', 'complete'],
 ];
 
 /** Whole, and made by this version of Floe. */

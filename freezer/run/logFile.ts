@@ -1,9 +1,31 @@
 /** A log of a run, read while its program writes it. */
 import { constants, type FSWatcher, watch } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
+import { FreezerError } from '../errors.ts';
 
 /** How long a change that inotify does not tell (some network file systems, no watch left) stays unseen. */
 const LOOK_ANYWAY_MS = 1000;
+
+const { O_RDONLY, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
+
+/**
+ * Opens a log to read it. Its writer may be about to make it, and then finds it made. The job could have put something else in its place:
+ * a link is not followed, a pipe does not hold us up, and what is no file is refused. Throws `FreezerError` `failed` then.
+ */
+export async function openLog(path: string): Promise<FileHandle> {
+  const file = await open(path, O_RDONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o644).catch((cause: Error) => {
+    throw noFile(path, cause);
+  });
+  const stats = await file.stat();
+  if (stats.isFile()) return file;
+  await file.close();
+  throw noFile(path);
+}
+
+function noFile(path: string, cause?: Error): FreezerError {
+  const what = `The log ${path} is no file that can be read${cause ? `: ${cause.message}` : ''}.`;
+  return new FreezerError('failed', what, 'See what the job does with its own stdout and stderr.', { cause });
+}
 
 export class LogFile implements AsyncDisposable {
   readonly #file: FileHandle;
@@ -21,8 +43,7 @@ export class LogFile implements AsyncDisposable {
 
   /** `signal` ends every wait for a change. Rejects when the log cannot be opened. */
   static async open(path: string, signal: AbortSignal): Promise<LogFile> {
-    // Its writer may be about to make it, and then finds it made.
-    return new LogFile(path, await open(path, constants.O_RDONLY | constants.O_CREAT, 0o644), signal);
+    return new LogFile(path, await openLog(path), signal);
   }
 
   async sizeBytes(): Promise<number> {

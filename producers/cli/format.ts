@@ -46,3 +46,15 @@ export function formatTable(heading: readonly string[], rows: readonly string[][
 function pad(text: string, width: number): string {
   return text.length > width ? `${text.slice(0, width - 1)}…` : text.padEnd(width);
 }
+
+interface Exceptions {
+  readonly count: number;
+  readonly examples: readonly { readonly path: string; readonly reason: string }[];
+}
+
+/** `2 are left out or not as they were: a (pipe), b/c (changed)` */
+export function describeExceptions({ count, examples }: Exceptions): string {
+  const named = examples.map(({ path, reason }) => `${plain(path)} (${reason})`).join(', ');
+  const more = count > examples.length ? `, and ${count - examples.length} more` : '';
+  return `${count} left out or not as they were: ${named}${more}`;
+}

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import type { Progress, RunRecord } from '../../jobs/record.ts';
 import type { JobView } from '../view.ts';
-import { formatBytes, formatDuration, formatTable, formatTime, plain } from './format.ts';
+import { describeExceptions, formatBytes, formatDuration, formatTable, formatTime, plain } from './format.ts';
 import { type CommonOptions, finishCommand, outputWidth, print, printJson, withFloe } from './shared.ts';
 import { describeEnd } from './wait.ts';
 
@@ -94,7 +94,8 @@ function describeOutputs(job: JobView): string | null {
   const outputs = job.result?.outputs;
   if (!outputs) return null;
   const missing = outputs.unmatched.length > 0 ? `; nothing matched ${plain(outputs.unmatched.join(', '))}` : '';
-  return `${outputs.files} files, ${formatBytes(outputs.sizeBytes)}${missing}`;
+  const exceptions = outputs.exceptions ? `; ${describeExceptions(outputs.exceptions)}` : '';
+  return `${outputs.files} files, ${formatBytes(outputs.sizeBytes)}${missing}${exceptions}`;
 }
 
 function describeRequests(job: JobView, now: number): string | null {

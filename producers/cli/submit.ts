@@ -4,12 +4,14 @@ import { dirname, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { isCollection, isMap, parseDocument, visit } from 'yaml';
 import { z } from 'zod';
+import { plain } from '../../base/terminal.ts';
 import { FloeError } from '../../jobs/errors.ts';
 import type { JobSpecInput } from '../../jobs/spec.ts';
+import type { Exceptions } from '../../store/folder.ts';
 import type { Floe } from '../floe.ts';
 import { JOB_EXIT_CODES_HELP } from './exitCodes.ts';
 import { collect, collectPairs, collectSecrets, durationFlag, integerFlag, numberFlag } from './flags.ts';
-import { formatBytes } from './format.ts';
+import { describeExceptions, formatBytes } from './format.ts';
 import { type CommonOptions, finishCommand, interruptible, print, printJson, withFloe } from './shared.ts';
 import { reportEnd } from './wait.ts';
 
@@ -135,10 +137,14 @@ async function upload(
   const shown = process.stderr.isTTY && workspace !== undefined;
   const onProgress = (doneBytes: number) => process.stderr.write(`\ruploading ${formatBytes(doneBytes)}   `);
   try {
-    return await floe.submit(spec, { workspace, signal, ...(shown ? { onProgress } : {}) });
+    return await floe.submit(spec, { workspace, signal, onExceptions: warn, ...(shown ? { onProgress } : {}) });
   } finally {
     if (shown) process.stderr.write('\r\u001b[K');
   }
+}
+
+function warn(workspace: string, exceptions: Exceptions): void {
+  process.stderr.write(`floe: of ${plain(workspace)}, ${describeExceptions(exceptions)}.\n`);
 }
 
 const JobFile = z.looseObject({ workspace: z.string().optional() });

@@ -108,10 +108,15 @@ export class Stack implements AsyncDisposable {
     const id = newJobId(spec.pool);
     await createRecords(this.redis, [{ id, name: displayName(spec), keepsCheckpoints: spec.checkpoint.keepAtEnd }]);
     const key = storeKeys.input(id);
-    const input = workspace ? { key, sizeBytes: (await putFolder(this.store, key, workspace)).sizeBytes } : null;
+    const input = workspace ? await this.#storeInput(key, workspace) : null;
     const data = { spec, input, submittedAt: Date.now() };
     await this.queue(spec.pool).add(displayName(spec), data, queueOptions(id, spec));
     return id;
+  }
+
+  async #storeInput(key: string, workspace: string): Promise<JobData['input']> {
+    const { sizeBytes, sha256 } = await putFolder(this.store, key, workspace);
+    return { key, sizeBytes, sha256 };
   }
 
   async worker(name: string, options: StackOptions = {}): Promise<RunningWorker> {
@@ -122,6 +127,7 @@ export class Stack implements AsyncDisposable {
       redis: await this.#connect(),
       store: options.store ?? this.store,
       storeUrl: options.storeUrl ?? this.storeUrl,
+      toolboxDirectory: defaultToolbox(),
       encryptionKeys: options.encryptionKeys ?? [],
       secretsDirectory: options.secretsDirectory ?? null,
       runtime: options.runtime?.(runtime, stateDirectory) ?? runtime,
