@@ -11,7 +11,7 @@ import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { execa } from 'execa';
 import { processTree } from '../freezer/agent/processes.ts';
-import { hostFolders } from '../freezer/process/sandbox.ts';
+import { wholeMachine } from '../freezer/process/hostFiles.ts';
 import { CRIU_KERNEL_FOLDER, TOOLBOX_IN_CONTAINER, toolbox, toolCommand } from '../freezer/toolbox.ts';
 
 /** Above the container's own, so that the program finds its number free when it is restored. */
@@ -48,7 +48,7 @@ export class BareContainer implements AsyncDisposable {
   static async open(folders: BareFolders): Promise<BareContainer> {
     const args = [
       ...['--unshare-pid', '--unshare-ipc', '--unshare-uts', '--die-with-parent', '--cap-add', 'ALL'],
-      ...(await hostFolders()),
+      ...(await wholeMachine()),
       ...['--proc', '/proc', '--dev', '/dev', '--tmpfs', '/tmp', '--tmpfs', CRIU_KERNEL_FOLDER],
       ...['--ro-bind', folders.toolboxDirectory, TOOLBOX_IN_CONTAINER, '--bind', folders.workspace, '/workspace'],
       ...folders.shared.flatMap((folder) => ['--bind', folder, folder]),

@@ -4,6 +4,7 @@ export type { Finding } from './doctor/finding.ts';
 export { examineMachine } from './doctor/machine.ts';
 export { keepSpareEngine } from './engine/spare.ts';
 export * from './errors.ts';
+export { FULL_ACCESS, LEAST_ACCESS, type MachineAccess } from './process/machineAccess.ts';
 export { openProcessRuntime } from './process/runtime.ts';
 export { DEFAULT_PROCESSES } from './processLimit.ts';
 export { chooseImagesDirectory } from './run/imagesPlace.ts';

@@ -1,15 +1,23 @@
-/** The runtimes that a machine has, as one: a job with an image runs in a container, one without on the machine itself. */
+/**
+ * The runtimes that a machine has, as one: a job with an image runs in a container, one without on the machine itself.
+ *
+ * `auto` is the container engine that answers, and `process` only where none does: a container keeps a job from the machine better. What
+ * that means for `process` is decided by `check`, for good: an engine that comes up later is used, but takes nothing away.
+ */
 import { openContainerRuntime } from './container/runtime.ts';
 import { FreezerError } from './errors.ts';
+import type { MachineAccess } from './process/machineAccess.ts';
 import { openProcessRuntime } from './process/runtime.ts';
 import type { Program, Run, Runtime, StartOptions, ThawOptions } from './runtime.ts';
 
 export const RUNTIME_NAMES = ['process', 'docker', 'podman'] as const;
 export type RuntimeName = (typeof RUNTIME_NAMES)[number];
 const ENGINES = ['docker', 'podman'] as const;
+/** As `auto` takes them. */
+export const BY_PREFERENCE = [...ENGINES, 'process'] as const;
 
 export interface RuntimesOptions {
-  /** Those that must be there; `auto` for what is. */
+  /** Those that must be there; `auto` as said above. */
   readonly names: readonly RuntimeName[] | 'auto';
   readonly stateDirectory: string;
   readonly toolboxDirectory: string;
@@ -17,6 +25,10 @@ export interface RuntimesOptions {
   readonly imagesDirectory?: string | undefined;
   /** For `auto`, once something is found: why another runtime is not used. */
   readonly onAbsent?: (name: RuntimeName, why: FreezerError) => void;
+  /** For `auto`: an engine came up after `check`, and jobs without an image go on as processes of the machine. */
+  readonly onLateEngine?: (name: RuntimeName) => void;
+  /** Of `openProcessRuntime`. */
+  readonly access?: MachineAccess | undefined;
 }
 
 export function openRuntimes(options: RuntimesOptions): Runtime {
@@ -41,7 +53,7 @@ class Runtimes implements Runtime {
   async check(): Promise<{ criuVersion: string; cpuFeatures: string[] }> {
     const { names } = this.#options;
     this.#found.length = 0;
-    const machine = names === 'auto' ? await this.#checkAll() : await this.#checkEach(names);
+    const machine = names === 'auto' ? await this.#checkFirst(BY_PREFERENCE) : await this.#checkEach(names);
     if (machine) return machine;
     throw new FreezerError('cannotRun', 'This machine has no runtime for jobs.', 'Name one in `worker.runtimes`.');
   }
@@ -64,27 +76,27 @@ class Runtimes implements Runtime {
     return machine;
   }
 
-  /** Podman only where there is no Docker. Rejects with the first one's reason when there is nothing. */
-  async #checkAll(names: readonly RuntimeName[] = RUNTIME_NAMES) {
+  /** The first that works. Rejects with the last one's reason when there is none. */
+  async #checkFirst(names: readonly RuntimeName[]) {
     const absent: [RuntimeName, FreezerError][] = [];
-    let machine: Awaited<ReturnType<Runtime['check']>> | null = null;
     for (const name of names) {
-      if (this.#found.some((runtime) => runtime.name === 'docker')) break;
       try {
-        machine = await this.#checkEach([name]);
+        const machine = await this.#checkEach([name]);
+        for (const [other, why] of absent) this.#options.onAbsent?.(other, why);
+        return machine;
       } catch (error) {
         if (!(error instanceof FreezerError)) throw error;
         absent.push([name, error]);
       }
     }
-    if (machine === null && absent[0]) throw absent[0][1];
-    for (const [name, why] of absent) this.#options.onAbsent?.(name, why);
-    return machine;
+    const [, why] = absent.at(-1) ?? [];
+    if (why) throw why;
+    return null;
   }
 
   #open(name: RuntimeName): Runtime {
-    const { stateDirectory, toolboxDirectory, imagesDirectory } = this.#options;
-    if (name === 'process') return openProcessRuntime({ stateDirectory, toolboxDirectory, imagesDirectory });
+    const { stateDirectory, toolboxDirectory, imagesDirectory, access } = this.#options;
+    if (name === 'process') return openProcessRuntime({ stateDirectory, toolboxDirectory, imagesDirectory, access });
     return openContainerRuntime({ engine: name, stateDirectory, toolboxDirectory, imagesDirectory });
   }
 
@@ -96,7 +108,7 @@ class Runtimes implements Runtime {
       ? new FreezerError(
           'notHere',
           'This worker runs images only, and the job names none.',
-          'Submit it with `image`, or let a worker of its pool have the process runtime.',
+          'Submit it with `image`, or let a worker of its pool run jobs as processes: `worker.runtimes: process,docker` (FLOE_RUNTIMES). On a machine with an engine that must be asked for by name.',
         )
       : new FreezerError(
           'notHere',
@@ -116,7 +128,10 @@ class Runtimes implements Runtime {
 
   async #findEngine(): Promise<void> {
     try {
-      await this.#checkAll(ENGINES);
+      await this.#checkFirst(ENGINES);
+      const names = this.#found.map(({ name }) => name);
+      const engine = ENGINES.find((name) => names.includes(name));
+      if (engine && names.includes('process')) this.#options.onLateEngine?.(engine);
     } catch (error) {
       if (!(error instanceof FreezerError)) throw error; // else there is none still, which the caller tells
     }

@@ -6,7 +6,7 @@
 
 import { isIP } from 'node:net';
 import { availableParallelism, homedir, hostname } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join, normalize, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
 import { credentialsIn, hideCredentials, keepCloudSecrets, keepSecret } from '../base/redact.ts';
@@ -35,6 +35,18 @@ function list<T extends z.ZodType>(entry: T, separator: string | RegExp = ',') {
 
 const text = z.string('must be text').min(1, 'must not be empty');
 const oneOf = <const T extends readonly string[]>(words: T) => z.enum(words, `must be one of ${words.join(', ')}`);
+
+/** A folder or file of the machine that an operator names for jobs, in its shortest form. */
+const hostPath = text.refine(
+  (path) => path.startsWith('/') && normalize(path) === path && (path === '/' || !path.endsWith('/')),
+  'must be an absolute path, without "..", "." or a "/" at its end',
+);
+/** What a container has of its own, or what leads to the machine's services. */
+const readablePath = hostPath.refine(
+  (path) => path !== '/' && !/^\/(proc|sys|dev|run|var\/run|tmp|floe|workspace)(\/|$)/.test(path) && path !== '/var',
+  'must not be /, /var, or in /proc, /sys, /dev, /run, /tmp, /floe or /workspace',
+);
+const ipv4 = z.ipv4('must be an IPv4 address');
 
 /** A password with a `/`, `?` or `#` as it is ends the address early: the rest would be taken for a path. */
 function isReadable(url: string): boolean {
@@ -98,8 +110,32 @@ const WorkerOptions = z.strictObject({
   runtimes: option(
     list(oneOf(['auto', 'process', 'docker', 'podman'])),
     'FLOE_RUNTIMES',
-    'What it runs jobs with: `process` for those without an image, `docker` or `podman` for those with one. `auto` finds out.',
+    'What it runs jobs with: `process` for those without an image, `docker` or `podman` for those with one. `auto` is the engine that answers, and `process` only where none does.',
     'auto',
+  ),
+  readablePaths: option(
+    list(readablePath),
+    'FLOE_READABLE_PATHS',
+    "Files and folders of the machine that `process` jobs can read, beside its programs: reference data, say. Shown as they are, root's own files too.",
+    'none',
+  ),
+  volumeRoots: option(
+    list(hostPath),
+    'FLOE_VOLUME_ROOTS',
+    'Folders of the machine below which `process` jobs may have volumes that begin with what is there.',
+    'none',
+  ),
+  processNetwork: option(
+    oneOf(['isolated', 'host']),
+    'FLOE_PROCESS_NETWORK',
+    "Network of `process` jobs: `isolated` is their own, with a way out but none to this machine; `host` is this machine's, with all of its services.",
+    'isolated',
+  ),
+  nameservers: option(
+    list(ipv4),
+    'FLOE_NAMESERVERS',
+    'IPv4 addresses of the name servers that isolated `process` jobs ask.',
+    "this machine's, where jobs can reach them",
   ),
   imagesDir: option(
     text,
@@ -212,6 +248,8 @@ const Options = z.strictObject({
 });
 type Options = z.output<typeof Options>;
 
+type HostList = 'readablePaths' | 'volumeRoots' | 'nameservers';
+
 /** Every option with its value. Durations are in ms; `redisUrl` null means the embedded server. */
 export interface Config {
   readonly redisUrl: string | null;
@@ -222,13 +260,19 @@ export interface Config {
   /** The first key is current, the others only read; empty where nothing is encrypted. */
   readonly encryption: { readonly key: readonly string[] };
   readonly worker: Required<{
-    [K in Exclude<keyof Options['worker'], 'runtimes' | 'imagesDir' | 'secretsDir'>]: NonNullable<Options['worker'][K]>;
+    [K in Exclude<keyof Options['worker'], 'runtimes' | 'imagesDir' | 'secretsDir' | HostList>]: NonNullable<
+      Options['worker'][K]
+    >;
   }> & {
     readonly runtimes: readonly ('process' | 'docker' | 'podman')[] | 'auto';
     /** Null: the freezer chooses. */
     readonly imagesDir: string | null;
     /** Null: jobs get no secrets. */
     readonly secretsDir: string | null;
+    readonly readablePaths: readonly string[];
+    readonly volumeRoots: readonly string[];
+    /** Empty: the machine's. */
+    readonly nameservers: readonly string[];
   };
   readonly dashboard: {
     readonly host: string;
@@ -273,6 +317,11 @@ export function loadConfig(sources: ConfigSources = {}): Config {
       `${origin}: stopMarginMs (${stopMarginMs}) must be at most half of lockDurationMs (${lockDurationMs}).`,
     );
   }
+  for (const path of config.worker.readablePaths) {
+    if (!`${config.stateDir}/`.startsWith(`${path}/`)) continue;
+    const origin = settings.origins.get('worker.readablePaths') ?? '';
+    throw invalidOption(`${origin}: ${path} would show jobs what Floe keeps in ${config.stateDir}.`);
+  }
   return config;
 }
 
@@ -293,6 +342,10 @@ function withDefaults(options: Options, env: NodeJS.ProcessEnv): Config {
       imagesDir: worker.imagesDir === undefined ? null : resolve(worker.imagesDir),
       logBytesInRedis: worker.logBytesInRedis ?? DEFAULT_LOG_BYTES_IN_REDIS,
       secretsDir: worker.secretsDir === undefined ? null : resolve(worker.secretsDir),
+      readablePaths: worker.readablePaths ?? [],
+      volumeRoots: worker.volumeRoots ?? [],
+      processNetwork: worker.processNetwork ?? 'isolated',
+      nameservers: worker.nameservers ?? [],
       slots: worker.slots ?? availableParallelism(),
       lockDurationMs: worker.lockDurationMs ?? 30_000,
       stopMarginMs: worker.stopMarginMs ?? 5000,

@@ -3,6 +3,7 @@ import { hideCredentials } from '../base/redact.ts';
 import { examineMachine, type Finding } from '../freezer/index.ts';
 import { asRedisError, type Config, connectRedis, FloeError, inspectRedis } from '../jobs/index.ts';
 import { openStore, probeStore, type Store, StoreError } from '../store/index.ts';
+import { jobAccess } from './jobAccess.ts';
 
 const RACING_WRITERS = 16;
 /** Beyond these a user notices: BullMQ's scripts run for each job many times, and clocks tell when checkpoints were taken. */
@@ -16,6 +17,7 @@ export async function examine(config: Config): Promise<readonly Finding[]> {
   const machine = await examineMachine({
     names: config.worker.runtimes,
     ...{ stateDirectory, toolboxDirectory },
+    access: jobAccess(config),
     imagesDirectory: config.worker.imagesDir ?? undefined,
     encryptionKeys: config.encryption.key,
   });

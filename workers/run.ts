@@ -13,6 +13,7 @@ import {
 import { type Config, connectRedis, FloeError } from '../jobs/index.ts';
 import { openStore } from '../store/index.ts';
 import { type Store, StoreError } from '../store/store.ts';
+import { jobAccess } from './jobAccess.ts';
 import { ec2Notices } from './notices/ec2.ts';
 import { signalNotices } from './notices/signals.ts';
 import type { NoticeSource } from './notices/source.ts';
@@ -72,6 +73,11 @@ async function openOwnRuntimes(config: Config, stateDirectory: string, logger: L
     stateDirectory,
     toolboxDirectory: config.toolbox,
     imagesDirectory: await chooseImagesDirectory(config.worker.imagesDir ?? undefined, config.encryption.key),
+    access: jobAccess(config),
+    onLateEngine: (name) =>
+      logger.warn(
+        `${name} has come up, and jobs without an image still run as processes: \`auto\` decided that when this worker started. Name the runtimes in \`worker.runtimes\`.`,
+      ),
     onAbsent: (name, why) => logger.info({ why: why.message }, `this worker has no ${name} runtime`),
   });
 }

@@ -39,7 +39,7 @@ const methods: AgentMethods = {
   resume: () => job.resume(),
   signal: ({ signal }) => job.signal(signal),
   resolveUser: ({ user }) => resolveUser(user),
-  isolateNetwork: () => runProgram(toolbox.isolateNetwork),
+  isolateNetwork: ({ addresses }) => runProgram(toolbox.isolateNetwork, addresses),
   memoryEvents,
   capabilities,
   renewLease: ({ validForMs }) => void writeSync(LEASE_PIPE, `${Math.ceil(validForMs)}\n`),

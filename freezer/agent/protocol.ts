@@ -85,10 +85,10 @@ export interface AgentMethods {
   /** Who `user[:group]` is in the container; empty is root. Throws `unsupported` for a name that it does not know. */
   resolveUser(of: { user: string }): Promise<JobUser & { readonly home: string }>;
   /**
-   * Makes the clouds' metadata endpoints unreachable from the container. Before `start` and `restore`, and only where the
+   * Makes the clouds' metadata endpoints unreachable from the container, and `addresses` (`ADDRESS[/PREFIX]`) with them. Before `start` and `restore`, and only where the
    * container has a network namespace of its own: it would cut off the machine itself.
    */
-  isolateNetwork(of: Record<string, never>): Promise<void>;
+  isolateNetwork(of: { addresses?: readonly string[] }): Promise<void>;
   /** Whether the kernel has killed a process of this container for want of memory. False where that cannot be seen. */
   memoryEvents(of: Record<string, never>): Promise<{ killed: boolean }>;
   /** Those that the agent really has, as bits in hexadecimal digits: engines may drop what they were asked for without a word. */

@@ -5,6 +5,7 @@ import { type Command, Option } from 'commander';
 import { openStore, type Store } from '../../store/index.ts';
 import { keepSpareEngine } from '../engine/spare.ts';
 import { FreezerError } from '../errors.ts';
+import { FULL_ACCESS } from '../process/machineAccess.ts';
 import { openProcessRuntime } from '../process/runtime.ts';
 import { chooseImagesDirectory } from '../run/imagesPlace.ts';
 import type { ProgramEnd, RenewLease, ThawMode } from '../runtime.ts';
@@ -90,7 +91,7 @@ async function start(command: string[], flags: StartFlags): Promise<void> {
   const { storeUrl, encryptionKeys } = settings;
   const place = { storeUrl, encryptionKeys, prefix: PREFIX, name: settings.name };
   const imagesDirectory = await chooseImagesDirectory(settings.imagesDirectory, encryptionKeys);
-  const runtime = openProcessRuntime({ ...settings, imagesDirectory });
+  const runtime = openProcessRuntime({ ...settings, imagesDirectory, access: FULL_ACCESS });
   const progress = new Progress(command);
   await using _control = await ControlServer.open(settings.stateDirectory, settings.name, progress.answer);
   using _signals = listen(freezing, progress);

@@ -1,7 +1,7 @@
 /** What else of the machine keeps jobs from running or being frozen: security modules, control groups, room. */
 import { readFile, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { ownPlace } from '../process/controllers.ts';
+import { CONTROLLERS, ownPlace } from '../process/controllers.ts';
 import { openImagesPlace } from '../run/imagesPlace.ts';
 import { bad, type MachineFinding, ok } from './finding.ts';
 
@@ -50,10 +50,11 @@ export async function checkControlGroups(): Promise<MachineFinding> {
     readFile('/proc/self/mountinfo', 'utf8'),
     readFile('/proc/self/cgroup', 'utf8'),
   ]);
-  const found = (['cpu', 'memory'] as const).map((name) => ({ name, place: ownPlace(mounts, groups, name) }));
+  const found = CONTROLLERS.map((name) => ({ name, place: ownPlace(mounts, groups, name) }));
   const missing = found.filter(({ place }) => place === null).map(({ name }) => name);
   if (missing.length > 0) {
-    const remedy = 'Mount them, for jobs with `resources` in the `process` runtime.';
+    const remedy =
+      'Mount them, for jobs with `resources` in the `process` runtime; without pids such jobs may start any number of processes.';
     return bad('warn', check, `no controller for ${missing.join(' and ')}`, remedy);
   }
   const versions = new Set(found.map(({ place }) => place?.version));

@@ -4,6 +4,7 @@ import { checkCapabilities } from './capabilities.ts';
 import { checkEncryption } from './encryption.ts';
 import { type MachineFinding, orFailure } from './finding.ts';
 import { checkConfinement, checkControlGroups, checkImagesPlace, checkRoom } from './host.ts';
+import { checkJobNetwork } from './jobNetwork.ts';
 import { checkKernel } from './kernel.ts';
 import { checkRuntimes, type RuntimesToCheck } from './runtimes.ts';
 import { checkCodec, checkCriuOnKernel, checkCriuVersion, checkToolbox } from './toolbox.ts';
@@ -27,6 +28,7 @@ export async function examineMachine(options: MachineToExamine): Promise<readonl
     await orFailure('CRIU', () => checkCriuVersion(toolboxDirectory)),
     await orFailure('criu check', () => checkCriuOnKernel(toolboxDirectory)),
     await orFailure('runtimes', async () => checkRuntimes({ ...options, imagesDirectory: await chooseImages() })),
+    await orFailure('network of jobs', async () => checkJobNetwork(options)),
     await orFailure('room', () => checkRoom(stateDirectory)),
     await orFailure('images', async () => checkImagesPlace(await chooseImages(), stateDirectory)),
     await orFailure('encryption', async () => checkEncryption(encryptionKeys)),

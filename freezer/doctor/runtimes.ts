@@ -2,7 +2,8 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FreezerError } from '../errors.ts';
-import { openRuntimes, RUNTIME_NAMES, type RuntimeName } from '../runtimes.ts';
+import type { MachineAccess } from '../process/machineAccess.ts';
+import { BY_PREFERENCE, openRuntimes, type RuntimeName } from '../runtimes.ts';
 import { bad, type MachineFinding, ok } from './finding.ts';
 
 export interface RuntimesToCheck {
@@ -12,13 +13,15 @@ export interface RuntimesToCheck {
   readonly toolboxDirectory: string;
   /** Of `openRuntimes`. */
   readonly imagesDirectory?: string | undefined;
+  /** Of `openProcessRuntime`. */
+  readonly access?: MachineAccess | undefined;
 }
 
-/** With `auto` the absence of one is no failure as long as another is there, and nothing is missed without Podman beside Docker. */
+/** With `auto` the absence of one is no failure as long as another is there; what comes after the first that works is not used. */
 export async function checkRuntimes(options: RuntimesToCheck): Promise<MachineFinding[]> {
   const problems = new Map<RuntimeName, FreezerError | null>();
-  for (const name of options.names === 'auto' ? RUNTIME_NAMES : options.names) {
-    if (options.names === 'auto' && name === 'podman' && problems.get('docker') === null) continue;
+  for (const name of options.names === 'auto' ? BY_PREFERENCE : options.names) {
+    if (options.names === 'auto' && [...problems.values()].includes(null)) break;
     problems.set(name, await tryRuntime(name, options));
   }
   const isOptional = options.names === 'auto' && [...problems.values()].includes(null);
@@ -32,9 +35,9 @@ export async function checkRuntimes(options: RuntimesToCheck): Promise<MachineFi
 /** Null when it works. Not in the folder of a worker: what is left in there would be removed. */
 async function tryRuntime(name: RuntimeName, options: RuntimesToCheck): Promise<FreezerError | null> {
   const stateDirectory = join(options.stateDirectory, 'doctor', String(process.pid));
-  const { toolboxDirectory, imagesDirectory } = options;
+  const { toolboxDirectory, imagesDirectory, access } = options;
   try {
-    await openRuntimes({ names: [name], stateDirectory, toolboxDirectory, imagesDirectory }).check();
+    await openRuntimes({ names: [name], stateDirectory, toolboxDirectory, imagesDirectory, access }).check();
     return null;
   } catch (error) {
     if (error instanceof FreezerError) return error;

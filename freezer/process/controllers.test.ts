@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { controllersFor, hasKilled, ownPlace, settingsFor } from './controllers.ts';
+import { controllersFor, hasKilled, hasRefused, ownPlace, settingsFor } from './controllers.ts';
 
 const VERSION_1 = `31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
 32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct
@@ -63,7 +63,15 @@ test('limits are written as each version wants them', () => {
 test('only what is limited is asked of the kernel, and no less CPU than it takes', () => {
   expect(controllersFor({})).toEqual([]);
   expect(controllersFor({ memoryBytes: 1 })).toEqual(['memory']);
+  expect(controllersFor({ processes: 7 })).toEqual(['pids']);
+  expect(settingsFor(1, 'pids', { processes: 7 })).toEqual([{ file: 'pids.max', value: '7' }]);
   expect(settingsFor(2, 'cpu', { cpus: 0.001 })).toEqual([{ file: 'cpu.max', value: '1000 100000' }]);
+});
+
+test('a process that was refused is told from none', () => {
+  expect(hasRefused('max 3\n')).toBe(true);
+  expect(hasRefused('max 0\n')).toBe(false);
+  expect(hasRefused('')).toBe(false);
 });
 
 test('a kill for the group’s own use of memory is told from one for the machine’s', () => {

@@ -5,13 +5,16 @@
  */
 import { join } from 'node:path';
 
-export type Controller = 'cpu' | 'memory';
+export const CONTROLLERS = ['cpu', 'memory', 'pids'] as const;
+export type Controller = (typeof CONTROLLERS)[number];
 
 /** What a job may use at most; undefined is no limit. */
 export interface Limits {
   /** CPUs' worth of time; fractions allowed. */
   readonly cpus?: number | undefined;
   readonly memoryBytes?: number | undefined;
+  /** Processes and threads at a time. */
+  readonly processes?: number | undefined;
 }
 
 export interface GroupPlace {
@@ -34,12 +37,13 @@ const SMALLEST_QUOTA_US = 1000;
 
 /** The controllers that these limits need. */
 export function controllersFor(limits: Limits): Controller[] {
-  const cpu: Controller[] = limits.cpus === undefined ? [] : ['cpu'];
-  return limits.memoryBytes === undefined ? cpu : [...cpu, 'memory'];
+  const wanted = { cpu: limits.cpus, memory: limits.memoryBytes, pids: limits.processes };
+  return CONTROLLERS.filter((controller) => wanted[controller] !== undefined);
 }
 
-/** What to write for one controller. `memoryBytes` is what the whole group may have. */
+/** What to write for one controller. `memoryBytes` and `processes` are what the whole group may have. */
 export function settingsFor(version: 1 | 2, controller: Controller, limits: Limits): Setting[] {
+  if (controller === 'pids') return [{ file: 'pids.max', value: String(limits.processes) }];
   if (controller === 'cpu') return cpuSettings(version, limits.cpus ?? Number.POSITIVE_INFINITY);
   return memorySettings(version, String(limits.memoryBytes));
 }
@@ -77,8 +81,19 @@ export function memoryEventsFile(version: 1 | 2): string {
  * was out of memory as a whole; version 1 does not, and such a kill is taken for the group's own.
  */
 export function hasKilled(version: 1 | 2, events: string): boolean {
-  const count = (name: string) => Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(events)?.[1] ?? 0);
-  return count('oom_kill') > 0 && (version === 1 || count('oom') > 0);
+  return count(events, 'oom_kill') > 0 && (version === 1 || count(events, 'oom') > 0);
+}
+
+function count(events: string, name: string): number {
+  return Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(events)?.[1] ?? 0);
+}
+
+/** The file that counts the processes which the kernel refused a group, in both versions. */
+export const PROCESS_EVENTS_FILE = 'pids.events';
+
+/** Whether the kernel refused the group a process because it was at its limit. */
+export function hasRefused(events: string): boolean {
+  return count(events, 'max') > 0;
 }
 
 /**

@@ -7,9 +7,10 @@ import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { defaultToolbox } from '../../test/support/toolbox.ts';
+import { DEFAULT_PROCESSES } from '../processLimit.ts';
 import type { CheckpointPlace, Program, RenewLease, Run } from '../runtime.ts';
-import { type Limits, ownPlace } from './controllers.ts';
-import { ALLOWANCE_BYTES } from './limits.ts';
+import { type Controller, type Limits, ownPlace } from './controllers.ts';
+import { ALLOWANCE_BYTES, ALLOWANCE_PROCESSES } from './limits.ts';
 import { openProcessRuntime } from './runtime.ts';
 
 const MIB = 2 ** 20;
@@ -54,13 +55,13 @@ async function untilReady(run: Run): Promise<void> {
 }
 
 /** Folders of the groups that this process has made for its runs. */
-async function groups(controller: 'cpu' | 'memory'): Promise<string[]> {
+async function groups(controller: Controller): Promise<string[]> {
   const parent = await ownGroup(controller);
   const names = await readdir(parent);
   return names.filter((name) => name.startsWith(`floe-run-${process.pid}.`)).map((name) => join(parent, name));
 }
 
-async function ownGroup(controller: 'cpu' | 'memory'): Promise<string> {
+async function ownGroup(controller: Controller): Promise<string> {
   const [mountInfo, membership] = await Promise.all(
     ['mountinfo', 'cgroup'].map((name) => readFile(`/proc/self/${name}`, 'utf8')),
   );
@@ -69,7 +70,7 @@ async function ownGroup(controller: 'cpu' | 'memory'): Promise<string> {
 }
 
 /** What the kernel says of the one group, whichever file of the two versions is there. */
-async function readGroup(controller: 'cpu' | 'memory', ...files: string[]): Promise<string> {
+async function readGroup(controller: Controller, ...files: string[]): Promise<string> {
   const [group, ...others] = await groups(controller);
   expect(others).toEqual([]);
   const readings = await Promise.allSettled(files.map((file) => readFile(join(group ?? '', file), 'utf8')));
@@ -124,6 +125,44 @@ describe('memory', () => {
   });
 });
 
+describe('processes', () => {
+  /** Forks for as long as it is let, and then says how often it could. */
+  const FORKS =
+    'my $n = 0; while ($n < 2000) { my $pid = fork; last if !defined $pid; if (!$pid) { sleep 1000; exit } $n++ } print "$n\\n"; exit 1';
+
+  test('a fork bomb ends at its limit and is told so, the worker and another job run on', async () => {
+    const other = await start('echo ready; while [ ! -e go ]; do sleep 0.02; done; echo more', { processes: 20 });
+    await untilReady(other);
+    const bomb = await start(`exec perl -e '${FORKS}'`, { processes: 50 });
+    expect(await bomb.ended).toEqual({
+      kind: 'exited',
+      code: 1,
+      reason: 'The job wanted more than its limit of 50 processes.',
+    });
+    expect(Number(await readFile(bomb.logs.stdout, 'utf8'))).toBeLessThan(50 + ALLOWANCE_PROCESSES);
+    await writeFile(join(other.workspace, 'go'), '');
+    expect(await other.ended).toEqual({ kind: 'exited', code: 0 });
+  });
+
+  test('one that has as many processes as it may is frozen and thawed, within the limit again', async () => {
+    const resources = { processes: 60 };
+    const children =
+      'for n in $(seq 55); do sleep 1000 & done; echo ready; while [ ! -e go ]; do sleep 0.02; done; exit 3';
+    let run = await start(children, resources);
+    await untilReady(run);
+    for (const epoch of [1, 2, 3]) {
+      const { checkpoint } = await run.freeze({ place, epoch, afterwards: 'stop' });
+      await run[Symbol.asyncDispose]();
+      const thaw = { ...options('unused', resources), epoch: epoch + 1, place, checkpointId: checkpoint.id };
+      run = await runtime().thaw(thaw);
+      runs.push(run);
+      expect(await readGroup('pids', 'pids.max')).toBe(String(60 + ALLOWANCE_PROCESSES));
+    }
+    await writeFile(join(run.workspace, 'go'), '');
+    expect(await run.ended).toEqual({ kind: 'exited', code: 3 });
+  });
+});
+
 describe('groups', () => {
   test('a job gets no more CPU time than its limit', async () => {
     const run = await start(GREEDY, { cpus: 0.5 });
@@ -144,7 +183,7 @@ describe('groups', () => {
     await untilReady(run);
     const pids = (await readGroup('memory', 'cgroup.procs')).split('\n');
     const names = await Promise.all(pids.map(async (pid) => (await readFile(`/proc/${pid}/comm`, 'utf8')).trim()));
-    expect(names).toEqual(expect.arrayContaining(['init', 'sh']));
+    expect(names).toEqual(expect.arrayContaining(['init', 'sh', 'slirp4netns']));
     expect(names).not.toContain('bwrap');
   });
 
@@ -156,9 +195,10 @@ describe('groups', () => {
     expect([...(await groups('cpu')), ...(await groups('memory'))]).toEqual([]);
   });
 
-  test('are not made for a job without limits', async () => {
+  test('limit nothing but processes for a job without limits', async () => {
     await untilReady(await start(GREEDY, {}));
     expect([...(await groups('cpu')), ...(await groups('memory'))]).toEqual([]);
+    expect(await readGroup('pids', 'pids.max')).toBe(String(DEFAULT_PROCESSES + ALLOWANCE_PROCESSES));
   });
 
   test('of dead workers are removed by a check, those of the living are not', async () => {

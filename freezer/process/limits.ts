@@ -3,7 +3,7 @@
  *
  * The group is made below the one that the worker is in, so that what limits the worker limits its jobs too. It exists before the
  * container, holds everything in the container before the job's first instruction or the first page of a restore, and
- * is removed once the container is gone. A job without limits has none.
+ * is removed once the container is gone. Every job has one, for the number of its processes is always limited.
  *
  * In version 2 a group that has groups below it may hold no processes of its own: where the kernel says so, the worker,
  * and whatever else is in its group, moves into a group beside the runs', under the same limits as before.
@@ -12,15 +12,19 @@ import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { FreezerError } from '../errors.ts';
+import { DEFAULT_PROCESSES } from '../processLimit.ts';
 import { isOwnerAlive } from '../run/owner.ts';
 import {
+  CONTROLLERS,
   type Controller,
   controllersFor,
   type GroupPlace,
   hasKilled,
+  hasRefused,
   type Limits,
   memoryEventsFile,
   ownPlace,
+  PROCESS_EVENTS_FILE,
   settingsFor,
 } from './controllers.ts';
 
@@ -30,6 +34,9 @@ import {
  * group does not count there). The rest is room for the agent's heap.
  */
 export const ALLOWANCE_BYTES = 32 * 2 ** 20;
+
+/** The same for processes and threads: the agent's Node and a CRIU beside it have a few dozen. */
+export const ALLOWANCE_PROCESSES = 100;
 
 const RUN_PREFIX = 'floe-run-';
 const WORKER_GROUP = 'floe-worker';
@@ -43,8 +50,8 @@ interface Folder extends GroupPlace {
 export class RunGroup {
   readonly limits: Limits;
   readonly #folders: readonly Folder[];
-  /** What `memoryExceeded` says once the group is gone. */
-  #lastWord: Promise<string | null> | undefined;
+  /** What `memoryExceeded` and `processesExceeded` say once the group is gone. */
+  #lastWord: Promise<LastWord> | undefined;
 
   private constructor(limits: Limits, folders: readonly Folder[]) {
     this.limits = limits;
@@ -52,11 +59,23 @@ export class RunGroup {
   }
 
   /**
-   * Null for a job without limits. Rejects with `FreezerError` `notHere`, naming what is missing, where this worker
-   * cannot limit what the job wants limited.
+   * Rejects with `FreezerError` `notHere`, naming what is missing, where this worker cannot limit what the job wants limited.
+   * A number of processes that the job has not asked for is left out where it cannot be had, with a warning; null when
+   * nothing else is limited.
    * @param name the run's, unique on this machine; begins with the worker's process id
    */
   static async make(name: string, limits: Limits): Promise<RunGroup | null> {
+    try {
+      return await RunGroup.#make(name, { ...limits, processes: limits.processes ?? DEFAULT_PROCESSES });
+    } catch (error) {
+      if (limits.processes !== undefined || !(error instanceof FreezerError)) throw error;
+      const group = await RunGroup.#make(name, limits);
+      warnOfProcesses(error);
+      return group;
+    }
+  }
+
+  static async #make(name: string, limits: Limits): Promise<RunGroup | null> {
     const controllers = controllersFor(limits);
     if (controllers.length === 0) return null;
     const folders: Folder[] = [];
@@ -85,23 +104,45 @@ export class RunGroup {
 
   /** What to tell the user when the kernel killed something here because the group was at its limit, else null. */
   async memoryExceeded(): Promise<string | null> {
-    const seen = await this.#readMemoryExceeded();
+    return (await this.#word()).memory;
+  }
+
+  /** What to tell the user when the kernel refused a process or thread here because the group was at its limit, else null. */
+  async processesExceeded(): Promise<string | null> {
+    return (await this.#word()).processes;
+  }
+
+  async #word(): Promise<LastWord> {
+    const seen = await this.#read();
     // The group may have been removed while it was read: then only what was read before that counts.
     return this.#lastWord ?? seen;
   }
 
+  async #read(): Promise<LastWord> {
+    return { memory: await this.#readMemoryExceeded(), processes: await this.#readProcessesExceeded() };
+  }
+
+  async #readProcessesExceeded(): Promise<string | null> {
+    const folder = this.#folderOf('pids');
+    const events = folder === undefined ? '' : await readEvents(folder, PROCESS_EVENTS_FILE);
+    return hasRefused(events) ? `The job wanted more than its limit of ${this.limits.processes} processes.` : null;
+  }
+
+  #folderOf(controller: Controller): Folder | undefined {
+    return this.#folders.find(({ controllers }) => controllers.includes(controller));
+  }
+
   async #readMemoryExceeded(): Promise<string | null> {
-    const folder = this.#folders.find(({ controllers }) => controllers.includes('memory'));
+    const folder = this.#folderOf('memory');
     if (folder === undefined) return null;
-    // A group that somebody removed has nothing to tell: the end of the program is then told without a reason.
-    const events = await readFile(join(folder.directory, memoryEventsFile(folder.version)), 'utf8').catch(() => '');
+    const events = await readEvents(folder, memoryEventsFile(folder.version));
     const mebibytes = Math.ceil((this.limits.memoryBytes ?? 0) / 2 ** 20);
     return hasKilled(folder.version, events) ? `The job used more memory than its limit of ${mebibytes} MiB.` : null;
   }
 
   /** Resolves when the group is gone. One that cannot be removed in time is left for `sweepRunGroups`. */
   async remove(): Promise<void> {
-    this.#lastWord ??= this.#readMemoryExceeded();
+    this.#lastWord ??= this.#read();
     await this.#lastWord;
     const until = performance.now() + REMOVAL.forMs;
     for (const { directory } of this.#folders) {
@@ -111,9 +152,28 @@ export class RunGroup {
   }
 }
 
+/** Each is a sentence, or null. */
+interface LastWord {
+  readonly memory: string | null;
+  readonly processes: string | null;
+}
+
+/** A group that somebody removed has nothing to tell: the end of the program is then told without a reason. */
+function readEvents({ directory }: Folder, file: string): Promise<string> {
+  return readFile(join(directory, file), 'utf8').catch(() => '');
+}
+
+let hasWarned = false;
+
+function warnOfProcesses({ message, remedy }: FreezerError): void {
+  if (hasWarned) return;
+  hasWarned = true;
+  process.emitWarning(`Jobs may start any number of processes. ${message} ${remedy}`);
+}
+
 /** Removes the groups of workers that are dead. */
 export async function sweepRunGroups(): Promise<void> {
-  for (const controller of ['cpu', 'memory'] as const) {
+  for (const controller of CONTROLLERS) {
     const parent = await parentFor(controller);
     if (parent === null) continue;
     const names = await readdir(parent.directory).catch((error: unknown) => {
@@ -172,8 +232,12 @@ async function moveAside(directory: string): Promise<void> {
 }
 
 async function limit(folder: Folder, limits: Limits): Promise<void> {
-  const { memoryBytes } = limits;
-  const ofGroup = { ...limits, memoryBytes: memoryBytes === undefined ? undefined : memoryBytes + ALLOWANCE_BYTES };
+  const { memoryBytes, processes } = limits;
+  const ofGroup = {
+    ...limits,
+    memoryBytes: memoryBytes === undefined ? undefined : memoryBytes + ALLOWANCE_BYTES,
+    processes: processes === undefined ? undefined : processes + ALLOWANCE_PROCESSES,
+  };
   for (const controller of folder.controllers) {
     for (const { file, value, mayBeMissing } of settingsFor(folder.version, controller, ofGroup)) {
       await put(join(folder.directory, file), value, mayBeMissing ? 'ENOENT' : undefined);

@@ -41,7 +41,6 @@ describe('what this runtime does not have it refuses', () => {
   test.each([
     [{ image: 'debian' }, 'debian'],
     [{ user: 'nobody' }, 'nobody'],
-    [{ network: 'none' }, 'network'],
     [{ resources: { gpus: 2 } }, 'GPUs'],
   ] as const)('%o', async (wish, word) => {
     const refused = stage().start(['true'], undefined, wish);

@@ -1,39 +1,54 @@
 /**
- * The `process` runtime's container: bubblewrap with PID, mount, IPC and host name namespaces of its own.
+ * The `process` runtime's container: bubblewrap with PID, mount, network, IPC and host name namespaces of its own.
  *
- * The job sees the machine's own programs and libraries, read-only. The only places where it can write are folders of the
- * run, and all of those move with it: a write anywhere else fails at once, instead of being left behind at a move.
- * It shares the network. It can read what root can read: this runtime is for programs that the machine's owner trusts.
+ * The job sees the machine's own programs and libraries, read-only (hostFiles.ts). The only places where it can write are folders
+ * of the run, and all of those move with it: a write anywhere else fails at once, instead of being left behind at a move.
  */
 import { existsSync } from 'node:fs';
-import { readdir, readlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { AGENT_ENVIRONMENT, places } from '../agent/protocol.ts';
 import { movingFolders, type RunFolder } from '../run/folder.ts';
 import { CRIU_KERNEL_FOLDER, TOOLBOX_IN_CONTAINER, toolbox } from '../toolbox.ts';
+import { encode, hostFiles } from './hostFiles.ts';
+import type { MachineAccess } from './machineAccess.ts';
 import { requirePlaces, type Volume } from './volumes.ts';
 
 const FLOE_IN_CONTAINER = '/floe';
 const AGENT_IN_CONTAINER = '/floe/freezer';
 const NODE_IN_CONTAINER = '/floe/node';
-/** Top-level folders that the container has of its own. */
-const OWN = new Set(['proc', 'dev', 'tmp', 'workspace', 'floe', 'lost+found']);
 
-/** Arguments for `bwrap`, up to and with the agent's command line. Rejects as `requirePlaces` does. */
-export async function sandboxArguments(
-  folder: RunFolder,
-  volumes: readonly Volume[],
-  toolboxDirectory: string,
-): Promise<string[]> {
-  await requirePlaces(volumes);
+/** How `bwrap` is to be started. */
+export interface Sandbox {
+  /** Its options, as it reads them by `--args`. */
+  readonly options: Buffer;
+  /** What it runs: the agent, under its init. */
+  readonly command: readonly string[];
+}
+
+export interface SandboxOptions {
+  readonly folder: RunFolder;
+  readonly volumes: readonly Volume[];
+  readonly toolboxDirectory: string;
+  readonly stateDirectory: string;
+  readonly access: MachineAccess;
+  /** Whether the job has a network namespace of its own. */
+  readonly ownNetwork: boolean;
+}
+
+/** Rejects as `requirePlaces` does. */
+export async function describeSandbox(options: SandboxOptions): Promise<Sandbox> {
+  const { folder, volumes, toolboxDirectory, stateDirectory, access, ownNetwork } = options;
+  await requirePlaces(volumes, access);
   const source = fileURLToPath(new URL('..', import.meta.url));
   const extension = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
-  return [
+  const first = [
     ...['--unshare-pid', '--unshare-ipc', '--unshare-uts', '--die-with-parent', '--as-pid-1'],
+    ...(ownNetwork ? ['--unshare-net'] : []),
     // For the agent and CRIU. The supervisor drops every capability before it starts the job.
     ...['--cap-add', 'ALL'],
-    ...(await hostFolders()),
+  ];
+  const rest = [
     ...['--proc', '/proc', '--dev', '/dev', ...hiddenFromTheJob()],
     ...secretsMount(folder),
     // As a mount of its own it cannot be renamed, and another put in its place.
@@ -47,8 +62,11 @@ export async function sandboxArguments(
     ...(folder.secrets === null ? [] : ['--remount-ro', '/run']),
     ...['--remount-ro', '/', '--chdir', '/', '--clearenv'],
     ...Object.entries(AGENT_ENVIRONMENT).flatMap(([name, value]) => ['--setenv', name, value]),
-    ...['--', toolbox.init, NODE_IN_CONTAINER, join(AGENT_IN_CONTAINER, 'agent', `main${extension}`)],
   ];
+  return {
+    options: Buffer.concat([encode(first), await hostFiles(access, stateDirectory), encode(rest)]),
+    command: [toolbox.init, NODE_IN_CONTAINER, join(AGENT_IN_CONTAINER, 'agent', `main${extension}`)],
+  };
 }
 
 /** Below a /run of the job's own: the machine's need not have the place. */
@@ -66,7 +84,12 @@ const HIDDEN_FILES = [
   ...['/proc/interrupts', '/proc/kcore', '/proc/keys', '/proc/latency_stats', '/proc/sched_debug', '/proc/timer_list'],
   '/proc/timer_stats',
 ];
-const HIDDEN_FOLDERS = ['/proc/acpi', '/proc/asound', '/proc/scsi', '/sys/devices/virtual/powercap', '/sys/firmware'];
+const HIDDEN_FOLDERS = [
+  ...['/proc/acpi', '/proc/asound', '/proc/scsi', '/sys/devices/virtual/powercap', '/sys/firmware'],
+  // The machine's own, with what its services keep there.
+  ...['/sys/fs/bpf', '/sys/fs/pstore', '/sys/kernel/config', '/sys/kernel/debug', '/sys/kernel/security'],
+  '/sys/kernel/tracing',
+];
 
 /** Those of them that this kernel has. */
 function hiddenFromTheJob(): string[] {
@@ -75,20 +98,6 @@ function hiddenFromTheJob(): string[] {
     ...HIDDEN_FILES.filter(existsSync).flatMap((path) => ['--ro-bind', '/dev/null', path]),
     ...HIDDEN_FOLDERS.filter(existsSync).flatMap((path) => ['--tmpfs', path, '--remount-ro', path]),
   ];
-}
-
-/** The machine's top-level folders, read-only, and its links such as /bin as links. */
-export async function hostFolders(): Promise<string[]> {
-  const entries = await readdir('/', { withFileTypes: true });
-  const seen = entries.filter(({ name }) => !OWN.has(name));
-  const args = await Promise.all(
-    seen.map(async (entry) => {
-      const path = `/${entry.name}`;
-      if (entry.isSymbolicLink()) return ['--symlink', await readlink(path), path];
-      return entry.isDirectory() ? ['--ro-bind', path, path] : [];
-    }),
-  );
-  return args.flat();
 }
 
 /** The nearest package.json, which tells Node that the agent's files are modules. */

@@ -1,12 +1,15 @@
 /**
- * Folders of the machine that move with a job, beside the workspace. A job sees its own copy at the same place; what the
- * machine has there is not touched. The copy's folder is named by its place, so that a thaw needs nothing but the files.
+ * Folders that move with a job, beside the workspace. One that the machine has too, below a root that its operator names, begins as
+ * a copy of that; any other begins empty. The copy's folder is named by its place, so that a thaw needs nothing but the files.
  */
-import { mkdir, readdir, stat } from 'node:fs/promises';
-import { join, normalize, sep } from 'node:path';
+import { mkdir, readdir, realpath, stat } from 'node:fs/promises';
+import { join, normalize } from 'node:path';
 import { execa } from 'execa';
+import { isWithin } from '../agent/mountPoints.ts';
 import { FreezerError } from '../errors.ts';
 import { movingFolders, type RunFolder } from '../run/folder.ts';
+import { shownFolders } from './hostFiles.ts';
+import type { MachineAccess } from './machineAccess.ts';
 
 export interface Volume {
   /** Where the job has it. */
@@ -20,16 +23,42 @@ const FOLDER_PREFIX = 'volume-';
 const LONGEST_NAME = 240;
 const RESERVED = ['/floe', '/proc', '/sys', '/dev', ...Object.keys(movingFolders)];
 
-/** Copies what the machine has at these places. Throws `FreezerError` `unsupported` for a place that cannot be a volume. */
-export async function makeVolumes(folder: RunFolder, places: readonly string[]): Promise<void> {
+/**
+ * Throws `FreezerError` `unsupported` for a place that cannot be a volume, and `notHere` for one that this machine has outside of
+ * `roots`.
+ */
+export async function makeVolumes(
+  folder: RunFolder,
+  places: readonly string[],
+  { volumeRoots }: MachineAccess,
+): Promise<void> {
   for (const place of places) refuseImpossible(place, places);
   for (const place of places) {
     const directory = join(folder.files, folderName(place));
+    await mkdir(directory);
     const kind = await kindOf(place);
+    if (kind === 'missing') continue;
     if (kind === 'other') throw impossible(place, 'it is no folder on this machine');
-    if (kind === 'missing') await mkdir(directory);
-    else await execa('cp', ['--archive', '--no-target-directory', '--', place, directory]);
+    await copyFolder(await requireRoot(place, volumeRoots), directory);
   }
+}
+
+/** Where the folder really is: a link in its path may lead out of the root. */
+async function requireRoot(place: string, roots: readonly string[]): Promise<string> {
+  const real = await realpath(place);
+  const realRoots = await Promise.all(roots.map((root) => realpath(root).catch(() => null)));
+  if (realRoots.some((root) => root !== null && isWithin(real, root))) return real;
+  throw new FreezerError(
+    'notHere',
+    `The job has a volume at ${place}, and this machine has a folder there that jobs may not copy.`,
+    'Name a folder above it in `worker.volumeRoots`, or give the job a volume at a place that the machine does not have.',
+  );
+}
+
+/** Links stay links, and what is no file, folder or link is left out. */
+async function copyFolder(from: string, to: string): Promise<void> {
+  await execa('cp', ['--archive', '--no-target-directory', '--', from, to]);
+  await execa('find', [to, '!', '-type', 'd', '!', '-type', 'f', '!', '-type', 'l', '-delete']);
 }
 
 /** Makes the folders of volumes whose content a thaw brings. Throws as `makeVolumes` does. */
@@ -51,16 +80,15 @@ export function volumePlaces(folders: readonly string[]): string[] {
 }
 
 /**
- * Throws `FreezerError` `cannotRun` for a volume that cannot be mounted: the machine's folders are read-only for the job, so that
- * a place inside of one must be there. At the top level it is made.
+ * Throws `FreezerError` `notHere` for a volume that cannot be mounted: the folders that a job sees of the machine are read-only, so
+ * that a place inside of one must be there. Anywhere else it is made.
  */
-export async function requirePlaces(volumes: readonly Volume[]): Promise<void> {
+export async function requirePlaces(volumes: readonly Volume[], access: MachineAccess): Promise<void> {
+  const shown = await shownFolders(access);
   for (const { place } of volumes) {
-    const top = join('/', place.split(sep)[1] ?? '');
-    if ((await kindOf(place)) !== 'folder' && (await kindOf(top)) !== 'missing') {
-      const what = `The job has a volume at ${place}, and this machine has no such folder.`;
-      throw new FreezerError('cannotRun', what, `Make it: mkdir -p ${place}`);
-    }
+    if (!shown.some((folder) => isWithin(place, folder)) || (await kindOf(place)) === 'folder') continue;
+    const what = `The job has a volume at ${place}, and this machine has no such folder.`;
+    throw new FreezerError('notHere', what, `Make it: mkdir -p ${place}`);
   }
 }
 

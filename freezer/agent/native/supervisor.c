@@ -116,6 +116,14 @@ static void read_user(struct user *user, char **arguments) {
   }
 }
 
+/*
+ * A job of the same user could else open the supervisor's files once more through /proc, its memory too. Lasts until an execve, so the
+ * job itself is not concerned; CRIU dumps and restores it.
+ */
+static void close_proc(void) {
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) give_up("cannot close /proc");
+}
+
 /* From here on the process and its children can gain nothing, though they still have what they have. */
 static void close_the_way_up(void) {
   for (int cap = 0; prctl(PR_CAPBSET_READ, cap) >= 0; cap++)
@@ -255,6 +263,7 @@ static int run(char **arguments) {
   read_user(&user, arguments + 4);
   setsid();
   prctl(PR_SET_NAME, "floe-supervisor");
+  close_proc();
   redirect("/dev/null", O_RDONLY, STDIN_FILENO);
   redirect(arguments[2], O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, STDERR_FILENO);
   redirect(arguments[1], O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, STDOUT_FILENO);

@@ -7,6 +7,20 @@ import { execa } from 'execa';
 import { describe, expect, test } from 'vitest';
 import { type Kind, onStage, output, untilLines, withPrograms } from '../stage.ts';
 
+/** Its log first, which it would empty; then all that it can reach of its parent, the agent and its init. Perl itself is process $$. */
+const OPEN_OTHERS = String.raw`$| = 1; while (1) {
+  my $parent = getppid;
+  print "the log could be opened: ", (open(my $log, ">", "/proc/$parent/fd/1") ? "yes" : "no"), "\n";
+  my @opened;
+  for my $pid (1, 2, $parent) {
+    for my $path (map("/proc/$pid/$_", qw(fd/0 fd/1 fd/2 fd/3 mem environ maps root cwd exe))) {
+      push @opened, $path if open(my $file, "<", $path) or opendir(my $folder, "$path/");
+    }
+  }
+  print "opened: ", join(" ", @opened) || "none", "\n";
+  select undef, undef, undef, 0.02 until unlink "go";
+}`;
+
 /** Needs a shell. */
 export function confinesTheJob(kind: Kind): void {
   const stage = onStage(kind);
@@ -29,6 +43,18 @@ export function confinesTheJob(kind: Kind): void {
         ...['NoNewPrivs: 1', 'Seccomp: 2', 'io_uring: Function not implemented', ''],
       ]);
       expect(after).toBe(before);
+    });
+
+    test('cannot open what its supervisor and its agent have open, nor their memory, before and after moves', async () => {
+      let run = await stage().start(['perl', '-e', OPEN_OTHERS]);
+      const claims = ['the log could be opened: no', 'opened: none', ''];
+      for (const epoch of [1, 2, 3]) {
+        await untilLines(run, 2 * epoch);
+        run = await stage().move(run, epoch);
+        await writeFile(join(run.workspace, 'go'), '');
+      }
+      await untilLines(run, 8);
+      expect(await output(run)).toBe(claims.join('\n').repeat(4));
     });
 
     test('dies when its lease is not renewed', async () => {
