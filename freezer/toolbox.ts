@@ -13,6 +13,7 @@ export const CRIU_KERNEL_FOLDER = '/floe/kd';
 /** Programs that are linked statically, and so started as they are. */
 export const toolbox = {
   init: join(TOOLBOX_IN_CONTAINER, 'bin/init'),
+  checkMounts: join(TOOLBOX_IN_CONTAINER, 'bin/check-mounts'),
   supervisor: join(TOOLBOX_IN_CONTAINER, 'bin/supervisor'),
   hold: join(TOOLBOX_IN_CONTAINER, 'bin/hold'),
   fillMemory: join(TOOLBOX_IN_CONTAINER, 'bin/fill-memory'),

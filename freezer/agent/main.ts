@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { Peer, socketTransport } from '../rpc.ts';
 import { toolbox } from '../toolbox.ts';
 import { capabilities } from './capabilities.ts';
+import { checkMounts } from './checkMounts.ts';
 import { keepCode } from './common.ts';
 import { learnKernel } from './criu.ts';
 import { Job } from './job.ts';
@@ -40,6 +41,7 @@ const methods: AgentMethods = {
   signal: ({ signal }) => job.signal(signal),
   resolveUser: ({ user }) => resolveUser(user),
   isolateNetwork: ({ addresses }) => runProgram(toolbox.isolateNetwork, addresses),
+  checkMounts: ({ expected }) => checkMounts(expected),
   memoryEvents,
   capabilities,
   renewLease: ({ validForMs }) => void writeSync(LEASE_PIPE, `${Math.ceil(validForMs)}\n`),

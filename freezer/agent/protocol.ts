@@ -89,6 +89,11 @@ export interface AgentMethods {
    * container has a network namespace of its own: it would cut off the machine itself.
    */
   isolateNetwork(of: { addresses?: readonly string[] }): Promise<void>;
+  /**
+   * Whether everything of Floe's is mounted where the worker put it, told as native/checkMounts.c has it. Before `start` and
+   * `restore`. Throws `unsupported` when it is not.
+   */
+  checkMounts(of: { expected: readonly string[] }): Promise<void>;
   /** Whether the kernel has killed a process of this container for want of memory. False where that cannot be seen. */
   memoryEvents(of: Record<string, never>): Promise<{ killed: boolean }>;
   /** Those that the agent really has, as bits in hexadecimal digits: engines may drop what they were asked for without a word. */

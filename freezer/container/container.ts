@@ -6,10 +6,12 @@
 import { constants, cpus } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
+import { MISPLACED, misplaced } from '../agent/checkMounts.ts';
 import { cancelled, FreezerError } from '../errors.ts';
 import { type Agent, awaitAgent } from '../run/agentLink.ts';
 import type { Program, ProgramEnd } from '../runtime.ts';
 import { ANY_TIME, type ContainerEngine, EngineRefusal } from './engine.ts';
+import { allMounts, expectations } from './mounts.ts';
 import { type ContainerPlan, runArguments } from './runArguments.ts';
 import { removeVolumes } from './volumes.ts';
 
@@ -18,6 +20,8 @@ export interface Launched {
   readonly programEnd: Promise<ProgramEnd>;
   /** Resolves when the container is gone and removed, with its last words. */
   readonly gone: Promise<string>;
+  /** Rejects with `FreezerError` `unsupported` when something is not mounted where it was put. */
+  checkMounts(): Promise<void>;
   renewLease(validForMs: number): void;
   kill(): void;
 }
@@ -43,6 +47,7 @@ export async function launch(
   { signal, connectsWithinMs = 60_000 }: LaunchOptions = {},
 ): Promise<Launched> {
   refuseTooManyCpus(plan.program);
+  const expected = await expectations(allMounts(plan));
   const end = Promise.withResolvers<ProgramEnd>();
   let exit: Promise<unknown> = Promise.resolve();
   const memory = { isLimited: plan.program.resources?.memoryBytes !== undefined, hadKill: false };
@@ -50,10 +55,11 @@ export async function launch(
   const launched = new AbortController();
   const waitSignal = signal ? AbortSignal.any([signal, launched.signal]) : launched.signal;
   const agent: Agent = await awaitAgent(plan.folder.control, { ended }, () => {
-    const made = engine.call(runArguments(engine.name, plan), { signal, withinMs: ANY_TIME });
-    exit = made.then(() => engine.call(['wait', plan.name], { withinMs: ANY_TIME }));
-    const failed = exit.then(
-      async () => Promise.reject(cannotStart(await lastWords(engine, plan.name))),
+    const made = engine.call(runArguments(engine.name, plan, expected), { signal, withinMs: ANY_TIME });
+    const exited = made.then(() => engine.call(['wait', plan.name], { withinMs: ANY_TIME }));
+    exit = exited;
+    const failed = exited.then(
+      async (status) => Promise.reject(cannotStart(Number(status), await lastWords(engine, plan.name))),
       (error: unknown) => Promise.reject(explainRefusal(engine, plan.program, error)),
     );
     const silent = made.then(
@@ -81,7 +87,8 @@ export async function launch(
     agent.notify('renewLease', { validForMs });
     if (memory.isLimited) void hasKilled(agent).then((killed) => (memory.hadKill ||= killed));
   };
-  return { agent, programEnd: end.promise, gone, renewLease, kill };
+  const checkMounts = () => agent.request('checkMounts', { expected });
+  return { agent, programEnd: end.promise, gone, checkMounts, renewLease, kill };
 }
 
 /** Rejects when an agent that should have connected has not, and when it is no longer waited for. */
@@ -167,7 +174,9 @@ function ignoreRefusal(error: unknown): undefined {
   if (!(error instanceof EngineRefusal)) throw error;
 }
 
-function cannotStart(words: string): FreezerError {
+/** Nothing but Floe's own has run, so that the exit status can be believed. */
+function cannotStart(status: number, words: string): FreezerError {
+  if (status === MISPLACED) return misplaced(words);
   const what = `The job's container ended before its agent was up: ${words || 'no reason was given'}.`;
   return new FreezerError('cannotRun', what, "Look into the container engine's log on this machine.");
 }
@@ -182,12 +191,17 @@ function refuseTooManyCpus({ resources }: Program): void {
 
 const CHANGE_RESOURCES = 'Let a worker of its pool have as much, or submit it with less in `resources`.';
 
+/** What engines say when a file of the image's, or a link to the root folder, keeps them from mounting what is Floe's. */
+const IN_THE_WAY =
+  /container init.*(not a directory|no such file or directory)|is not a? ?directory|too many (levels of symbolic )?links|invoke a command that was not found/i;
+
 /** Engines say what they think of a container in words only. */
 function explainRefusal(engine: ContainerEngine, { resources }: Program, error: unknown): unknown {
   if (!(error instanceof EngineRefusal)) return error;
   const refused = (code: 'notHere' | 'cannotRun', remedy: string) =>
     new FreezerError(code, `${engine.name} refuses the job's container: ${error.words}`, remedy, { cause: error });
   if (error.isDown || error.code === 'diskFull') return error;
+  if (IN_THE_WAY.test(error.words)) return misplaced(error.words);
   if (resources?.gpus && /device driver|gpu|cdi/i.test(error.words))
     return refused('notHere', "Submit it to a pool whose workers have GPUs and the engine's GPU runtime.");
   if (/memory limit|range of cpus/i.test(error.words)) return refused('notHere', CHANGE_RESOURCES);

@@ -99,12 +99,13 @@ function parseJson(text: string): unknown {
 }
 
 /**
- * Without the hint at `--help` and the prefixes that say only who speaks. Of many words, the beginning and the end: a reason stands
+ * Without the hint at `--help`, the prefixes that say only who speaks, and Podman's log beside its words. Of many words, the beginning and the end: a reason stands
  * behind the path that it is about.
  */
 function lastWords(stderr: string): string {
   const lines = stderr.split('\n').filter((line) => line.trim() !== '' && !/--help/.test(line));
-  return lines
+  const words = lines.filter((line) => !/^time="/.test(line));
+  return (words.length > 0 ? words : lines)
     .join(' ')
     .replace(/^(docker: |Error: |Error response from daemon: )+/g, '')
     .replace(/^(.{500}).*(.{500})$/s, '$1…$2');

@@ -1,16 +1,13 @@
 /** The command line that makes a job's container. Its main process is the agent; what the job is, the agent is told. */
 import { join } from 'node:path';
-import { AGENT_ENVIRONMENT, places } from '../agent/protocol.ts';
+import { AGENT_ENVIRONMENT } from '../agent/protocol.ts';
 import type { RunFolder } from '../run/folder.ts';
 import type { Program } from '../runtime.ts';
-import { CRIU_KERNEL_FOLDER, TOOLBOX_IN_CONTAINER, toolbox, toolCommand } from '../toolbox.ts';
+import { toolbox, toolCommand } from '../toolbox.ts';
 import type { Bundle } from './bundle.ts';
 import type { EngineName } from './engine.ts';
 import type { Image } from './image.ts';
-import type { Mount } from './volumes.ts';
-
-const FLOE_IN_CONTAINER = '/floe';
-const AGENT_IN_CONTAINER = '/floe/freezer';
+import { allMounts, FREEZER_IN_CONTAINER, type Mount, mountOptions, newEntrance } from './mounts.ts';
 
 /**
  * What the agent and CRIU need; the job has none of it. Each was left out once, and this is what failed:
@@ -56,9 +53,10 @@ export interface ContainerPlan {
   readonly securityOptions: readonly string[];
 }
 
-/** For `docker` or `podman`. */
-export function runArguments(engine: EngineName, plan: ContainerPlan): string[] {
-  const { image, folder, bundle } = plan;
+/** For `docker` or `podman`. `expected`: what the container's first program is to find mounted. */
+export function runArguments(engine: EngineName, plan: ContainerPlan, expected: readonly string[]): string[] {
+  const { image, bundle } = plan;
+  const entrance = newEntrance();
   return [
     ...['run', '--detach', '--name', plan.name, '--hostname', plan.hostname],
     ...Object.entries(plan.labels).flatMap(([key, value]) => ['--label', `${key}=${value}`]),
@@ -69,16 +67,26 @@ export function runArguments(engine: EngineName, plan: ContainerPlan): string[] 
     ...['seccomp=unconfined', ...plan.securityOptions].flatMap((option) => ['--security-opt', option]),
     ...limits(engine, plan.program),
     ...(plan.program.network === 'none' ? ['--network', 'none'] : []),
-    // The agent's programs must not be led astray by what the image has in its environment; the job gets that from the agent.
-    ...Object.keys(image.env).flatMap((name) => ['--env', `${name}=`]),
-    // Else Node would look for its configuration in a folder that an image could have.
-    ...['--env', 'OPENSSL_CONF=/dev/null'],
-    ...Object.entries(AGENT_ENVIRONMENT).flatMap(([name, value]) => ['--env', `${name}=${value}`]),
-    ...bindings(folder, bundle, plan.mounts),
-    ...['--entrypoint', toolbox.init, image.pin],
-    ...[...toolCommand('node'), join(AGENT_IN_CONTAINER, bundle.agent)],
+    // What an image has in its environment also tells the engine's hooks, those for GPUs say, what to do.
+    ...Object.keys(image.env).flatMap((name) => (name === '' ? [] : ['--env', `${name}=`])),
+    ...mountOptions(allMounts(plan), entrance, bundle),
+    ...['--entrypoint', entrance, image.pin],
+    ...[
+      '--entrance',
+      entrance,
+      ...Object.entries(ENVIRONMENT).flatMap(([name, value]) => ['--env', `${name}=${value}`]),
+    ],
+    ...expected,
+    ...['--', toolbox.init, ...toolCommand('node'), join(FREEZER_IN_CONTAINER, bundle.agent)],
   ];
 }
+
+/** All that the agent's programs have. The image's environment is the job's alone. */
+const ENVIRONMENT = {
+  ...AGENT_ENVIRONMENT,
+  // Else Node would look for its configuration in a folder that an image could have.
+  OPENSSL_CONF: '/dev/null',
+};
 
 function limits(engine: EngineName, { resources }: Program): string[] {
   const { cpus, memoryBytes, gpus } = resources ?? {};
@@ -95,26 +103,4 @@ function limits(engine: EngineName, { resources }: Program): string[] {
 function graphics(engine: EngineName, count: number): string[] {
   if (engine === 'docker') return ['--gpus', String(count)];
   return Array.from({ length: count }, (_, number) => ['--device', `nvidia.com/gpu=${number}`]).flat();
-}
-
-function bindings(folder: RunFolder, bundle: Bundle, mounts: readonly Mount[]): string[] {
-  const bind = (source: string, target: string, options = '') => ['--volume', `${source}:${target}${options}`];
-  // Unlike a volume, this is refused where the engine does not see the folder, instead of being made there, empty.
-  const mount = (source: string, target: string, options = '') => [
-    '--mount',
-    `type=bind,"source=${source.replaceAll('"', '""')}",target=${target}${options}`,
-  ];
-  return [
-    // As a mount of its own it cannot be renamed, and another put in its place.
-    ...bind(folder.floe, FLOE_IN_CONTAINER),
-    ...['--tmpfs', CRIU_KERNEL_FOLDER],
-    ...bind(bundle.toolbox, TOOLBOX_IN_CONTAINER, ':ro'),
-    ...bind(bundle.freezer, AGENT_IN_CONTAINER, ':ro'),
-    ...mount(folder.images, places.images),
-    ...mount(folder.common, places.common),
-    ...bind(folder.control, places.control),
-    ...mounts.flatMap(({ source, target, isReadOnly }) =>
-      isReadOnly ? mount(source, target, ',readonly') : bind(source, target),
-    ),
-  ];
 }

@@ -16,21 +16,14 @@ import { Thawing } from '../run/thawing.ts';
 import type { Program, ProgramEnd, RenewLease, Run, Runtime, StartOptions, ThawOptions } from '../runtime.ts';
 import { type Bundle, publishBundle } from './bundle.ts';
 import { layerChanges } from './changes.ts';
-import { launch, removeContainer, removeLeftOvers } from './container.ts';
+import { type Launched, launch, removeContainer, removeLeftOvers } from './container.ts';
 import { ContainerEngine, type EngineName } from './engine.ts';
 import { type Image, resolveImage } from './image.ts';
+import type { Mount } from './mounts.ts';
 import { labelsFor, sweepOrphans } from './orphans.ts';
 import { type Permissions, probe } from './probe.ts';
 import { CAPABILITIES, CAPABILITY_FOR_USERS } from './runArguments.ts';
-import {
-  createVolumes,
-  type Mount,
-  makeOwnFolders,
-  ownMounts,
-  thawedVolumes,
-  volumePlaces,
-  withSecrets,
-} from './volumes.ts';
+import { createVolumes, makeOwnFolders, ownMounts, thawedVolumes, volumePlaces, withSecrets } from './volumes.ts';
 
 export interface ContainerRuntimeOptions {
   readonly engine: EngineName;
@@ -50,6 +43,8 @@ interface Site {
   readonly criuVersion: [number, number, number];
   readonly cpuFeatures: readonly string[];
 }
+
+type CheckedContainer = Container & Pick<Launched, 'checkMounts'>;
 
 /** Docker's own, where an image names none. */
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -91,6 +86,7 @@ class ContainerRuntime implements Runtime {
       return orKill(container, start.signal, async () => {
         start.attachLease(renewLease);
         await container.agent.request('isolateNetwork', {});
+        await container.checkMounts();
         await begin(container.agent, start.program, image, { folder, permissions: site.permissions });
         return new ContainerRun(container, programEnd, { logStart: { stdout: 0, stderr: 0 }, thawedFrom: null });
       });
@@ -112,6 +108,7 @@ class ContainerRuntime implements Runtime {
         await resolveUser(container.agent, thaw.program, image, site.permissions);
         await thawing.fetched();
         await container.agent.request('applyLayer', {});
+        await container.checkMounts();
         const filling = await thawing.restore(container);
         await emptyFolder(folder.images);
         const beginning = { logStart: found.logSizes, thawedFrom: thaw.checkpointId, filling };
@@ -179,7 +176,7 @@ class ContainerRuntime implements Runtime {
     { program, jobId, signal }: StartOptions | ThawOptions,
     image: Image,
     { name, folder, volumes }: { name: string; folder: RunFolder; volumes: readonly Mount[] },
-  ): Promise<{ container: Container; programEnd: Promise<ProgramEnd>; renewLease: RenewLease }> {
+  ): Promise<{ container: CheckedContainer; programEnd: Promise<ProgramEnd>; renewLease: RenewLease }> {
     const isRoot = /^(0|root)?(:|$)/.test(program.user ?? image.user);
     const launched = await launch(
       this.#engine,
@@ -193,7 +190,7 @@ class ContainerRuntime implements Runtime {
       { signal },
     );
     const { criuVersion, cpuFeatures } = site;
-    const container: Container = {
+    const container: CheckedContainer = {
       ...launched,
       ...(program.resources?.gpus ? { obstacle: obstacles.gpu } : {}),
       memoryLimitBytes: program.resources?.memoryBytes,

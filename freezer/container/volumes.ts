@@ -11,13 +11,7 @@ import { makeClosedFolder, type RunFolder } from '../run/folder.ts';
 import type { Program } from '../runtime.ts';
 import type { ContainerEngine } from './engine.ts';
 import type { Image } from './image.ts';
-
-/** `source`: a folder of this machine, or the name of a volume of the engine's. */
-export interface Mount {
-  readonly source: string;
-  readonly target: string;
-  readonly isReadOnly?: boolean;
-}
+import type { Mount } from './mounts.ts';
 
 /** Folders of the run that every job in a container has, by the place where it has them. */
 const OWN = {
@@ -37,7 +31,7 @@ export async function makeOwnFolders(folder: RunFolder): Promise<void> {
 }
 
 export function ownMounts(folder: RunFolder): Mount[] {
-  return Object.entries(OWN).map(([target, name]) => ({ source: join(folder.files, name), target }));
+  return Object.entries(OWN).map(([target, name]) => ({ folder: join(folder.files, name), target }));
 }
 
 /** With the folder of the job's secrets. Throws `FreezerError` `unsupported` where the job has a volume in its place. */
@@ -45,7 +39,7 @@ export function withSecrets(mounts: readonly Mount[], { secrets }: RunFolder): M
   if (secrets === null) return [...mounts];
   const taken = mounts.find(({ target }) => isWithin(target, places.secrets));
   if (taken) throw impossible(taken.target, 'the job has its secrets there');
-  return [...mounts, { source: secrets, target: places.secrets, isReadOnly: true }];
+  return [...mounts, { folder: secrets, target: places.secrets, isReadOnly: true, mustExist: true }];
 }
 
 const RESERVED = /^\/$|^\/(proc|sys|dev|floe)(\/|$)/;
@@ -95,11 +89,11 @@ export async function createVolumes(
   for (const [number, target] of targets.entries()) {
     const device = volumeFolder(folder, number);
     await mkdir(device);
-    const source = volumeName(named.container, number);
+    const volume = volumeName(named.container, number);
     const labels = Object.entries(named.labels).flatMap(([key, value]) => ['--label', `${key}=${value}`]);
     const options = ['type=none', 'o=bind', `device=${device}`].flatMap((option) => ['--opt', option]);
-    await engine.call(['volume', 'create', '--driver', 'local', ...labels, ...options, source]);
-    mounts.push({ source, target });
+    await engine.call(['volume', 'create', '--driver', 'local', ...labels, ...options, volume]);
+    mounts.push({ folder: device, volume, target });
   }
   return mounts;
 }
@@ -113,7 +107,7 @@ export async function removeVolumes(engine: ContainerEngine, container: string):
 
 /** Those that came with a checkpoint. */
 export function thawedVolumes(folder: RunFolder, targets: readonly string[]): Mount[] {
-  return targets.map((target, number) => ({ source: volumeFolder(folder, number), target }));
+  return targets.map((target, number) => ({ folder: volumeFolder(folder, number), target }));
 }
 
 function volumeName(container: string, number: number | ''): string {
