@@ -1,5 +1,5 @@
 /** What somebody has who freezes a program with nothing but `freezer`: real programs, real CRIU, real stores. */
-import { mkdir, mkdtemp, readdir, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,8 +8,12 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { openStore } from '../store/index.ts';
 import { type Ceph, startCeph } from '../store/testing/ceph.ts';
 import { defaultToolbox } from '../test/support/toolbox.ts';
+import { Manifest } from './checkpoint/format.ts';
 import { makeClaim } from './cli/begin.ts';
 import { createClaim } from './cli/claims.ts';
+import { KeyRing } from './encryption/keyRing.ts';
+import { signManifest } from './encryption/manifestMac.ts';
+import { subKeysOf } from './encryption/seal.ts';
 
 const FREEZER = fileURLToPath(new URL('cli.ts', import.meta.url));
 const FROZEN = 75;
@@ -226,6 +230,76 @@ describe('a second Ctrl-C', () => {
     await start.untilSaid(/Freezing/);
     start.process.kill('SIGTERM');
     expect(await start.ended()).toBe(FROZEN);
+  });
+});
+
+describe('a checkpoint with a key', () => {
+  const key = 'ab'.repeat(32);
+  const env = { FREEZER_ENCRYPTION_KEY: key };
+  const other = () => `file://${join(directory, 'other')}`;
+
+  async function freezeOne(): Promise<Start> {
+    const first = new Start(counting(200), env);
+    await freezeAt(first, 5);
+    return first;
+  }
+
+  test('does not thaw as that of another program that has the same key: another store, another name', async () => {
+    await freezeOne();
+    await cp(join(directory, 'store'), join(directory, 'other'), { recursive: true });
+    const stolen = await freezer(['start', '--store', other()], env);
+    expect(stolen).toMatchObject({
+      exitCode: 125,
+      stdout: '',
+      stderr: expect.stringContaining(`was written for ${storeUrl} default; this is ${other()} default`),
+    });
+    expect(await freezer(['start', '--name', 'another'], env)).toMatchObject({
+      exitCode: 125,
+      stdout: '',
+      stderr: expect.stringContaining(`this is ${storeUrl} another`),
+    });
+    expect((await freezer(['verify', '--name', 'another'], env)).stdout).toMatch(/\(otherStore\)/);
+    expect((await freezer(['verify'], env)).stdout).toMatch(/is whole/);
+  });
+
+  test('thaws where the operator says that the store has moved', async () => {
+    const first = await freezeOne();
+    await rename(join(directory, 'store'), join(directory, 'other'));
+    const moved = new Start(['--store', other()], { FREEZER_ENCRYPTION_KEY: `${key},moved` });
+    expect(await moved.ended()).toBe(7);
+    expect(first.stdout + moved.stdout).toBe(numbers(200));
+  });
+
+  test('of version 3, which was bound to the key alone, thaws with that word only', async () => {
+    const first = await freezeOne();
+    const path = join(directory, 'store/checkpoints/manifests/00000001-000001.json');
+    const { home: _, ...manifest } = Manifest.parse(JSON.parse(await readFile(path, 'utf8')));
+    const { encryption } = manifest;
+    if (!encryption) throw new Error('It is not encrypted.');
+    const keys = subKeysOf(await KeyRing.of([key]).unwrap(encryption));
+    const old = signManifest(keys.manifest, { ...manifest, version: 3, encryption }, 'checkpoints/');
+    await writeFile(path, JSON.stringify(old));
+    expect(await freezer(['start'], env)).toMatchObject({
+      exitCode: 125,
+      stderr: expect.stringContaining('add `moved` to the keys'),
+    });
+    const second = new Start([], { FREEZER_ENCRYPTION_KEY: `${key},moved` });
+    expect(await second.ended()).toBe(7);
+    expect(first.stdout + second.stdout).toBe(numbers(200));
+  });
+
+  test.each(['', ' ', 'plain', 'moved,plain'])('is asked for by %j, which has no key: nothing starts', async (keys) => {
+    for (const name of ['FREEZER_ENCRYPTION_KEY', 'FREEZER_ENCRYPTION_KEY_FILE']) {
+      const path = join(directory, 'key');
+      await writeFile(path, keys);
+      const value = name.endsWith('_FILE') ? path : keys;
+      const { exitCode, stdout, stderr } = await freezer(['start', 'echo', 'ran'], { [name]: value });
+      expect({ exitCode, stdout, stderr }).toEqual({
+        exitCode: 121,
+        stdout: '',
+        stderr: expect.stringContaining('no key'),
+      });
+    }
   });
 });
 

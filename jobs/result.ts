@@ -21,6 +21,11 @@ export const JobResult = z.strictObject({
   finishedAt: z.iso.datetime(),
   /** One `tar.zst` of what `outputs` names; `unmatched` are the entries that named nothing. */
   outputs: Kept.extend({
+    /** Of the object. Results of older versions have none. */
+    sha256: z
+      .string()
+      .regex(/^[0-9a-f]{64}$/)
+      .optional(),
     files: z.int(),
     unmatched: z.array(z.string()),
     /** Files that are not in it, or not as they were: all are counted, the first are named. None where there is none. */

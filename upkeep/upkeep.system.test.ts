@@ -125,6 +125,27 @@ describe.each(['folder', 'Ceph'] as const)('with a store in a %s', (kind) => {
     expect((await floe('checkpoints', 'nonsense')).exitCode).toBe(122);
   });
 
+  test('checkpoints and verify name what is not what Redis knows: gone, or not encrypted', async () => {
+    const { id, prefix } = await livingJob();
+    await redis.hset(redisKeys.record(id), {
+      state: 'frozen',
+      checkpoint: '00000002-000002',
+      checkpointIsEncrypted: '1',
+    });
+    expect((await floe('checkpoints', id)).json).toMatchObject([
+      { id: '00000002-000002', state: 'unreadable', problem: expect.stringMatching(/not encrypted.*\(substituted\)$/) },
+    ]);
+    expect(await floe('verify', id)).toMatchObject({
+      exitCode: 119,
+      json: [{ damages: [expect.stringContaining('(substituted)')] }],
+    });
+    await store.delete([prefix + checkpointKeys.manifest('00000002-000002')]);
+    expect((await floe('checkpoints', id)).json).toMatchObject([
+      { id: '00000002-000002', state: 'missing', problem: expect.stringContaining('(checkpointRolledBack)') },
+    ]);
+    expect(await floe('verify', id)).toMatchObject({ exitCode: 119, json: [{ hits: ['everything'] }] });
+  });
+
   test('du shows what a job takes; rm gives it back once it has ended', async () => {
     const { id } = await livingJob();
     const other = await livingJob();

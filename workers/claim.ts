@@ -10,7 +10,7 @@
  * 6. Its newest checkpoint needs CPU features that this machine lacks: `unfit`, until its patience is over.
  * 7. This run is fenced: `mine`, with the checkpoints that it may thaw.
  *
- * Where this worker's keys do not open what the store has of the job, nothing can be said here: `blocked`.
+ * Where this worker's keys do not open what the store has of the job, or that is no fence or result, nothing can be said: `blocked`.
  */
 import { type CheckpointSummary, FreezerError, listCheckpoints } from '../freezer/index.ts';
 import {
@@ -27,6 +27,7 @@ import {
   readRuns,
   storeKeys,
 } from '../jobs/index.ts';
+import { StoreError } from '../store/store.ts';
 import { candidatesFor, cpuCovers } from './candidates.ts';
 import type { WorkerContext } from './context.ts';
 import { createFence, readTrustedFences } from './fence.ts';
@@ -41,7 +42,7 @@ export type Claim =
   | { kind: 'staleEpoch' }
   | { kind: 'settled'; ledger: Ledger; result: JobResult }
   | { kind: 'unfit'; missing: string[] }
-  | { kind: 'blocked'; ledger: Ledger; error: FreezerError }
+  | { kind: 'blocked'; ledger: Ledger; error: FreezerError | StoreError }
   | { kind: 'mine'; ledger: Ledger; before: JobRecord; data: JobData; history: History };
 
 export interface History {
@@ -71,9 +72,15 @@ export async function claimJob(context: WorkerContext, queued: QueuedJob, lease:
   try {
     return await consider(context, queued, lease, { ledger, before });
   } catch (error) {
-    if (!(error instanceof FreezerError && error.code === 'wrongKey')) throw error;
+    if (!isBlocking(error)) throw error;
     return { kind: 'blocked', ledger, error };
   }
+}
+
+/** To be told in the record: the job waits until somebody has mended it. */
+function isBlocking(error: unknown): error is FreezerError | StoreError {
+  if (error instanceof FreezerError) return error.code === 'wrongKey';
+  return error instanceof StoreError && (error.code === 'damaged' || error.code === 'substituted');
 }
 
 async function consider(

@@ -15,7 +15,7 @@ afterEach(() => stack[Symbol.asyncDispose]());
 
 async function freeze(): Promise<{ id: string; checkpoint: string }> {
   const one = await stack.worker('one');
-  const id = await stack.submitMemory(150, 30, { checkpoint: { ifUnusable: 'fail' } });
+  const id = await stack.submitMemory(400, 30, { checkpoint: { ifUnusable: 'fail' } });
   await stack.untilSteps(id, 3);
   one.notify({ kind: 'notice', source: 'test', deadlineAt: null });
   await one.ended;

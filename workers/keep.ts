@@ -28,9 +28,10 @@ export async function keepOutputs(
     signal: lease.signal,
     onProgress: (doneBytes) => ledger.report({ step: 'keeping outputs', doneBytes, totalBytes: null }),
   });
+  const { sizeBytes, sha256, files, unmatched } = kept;
   const { count, examples } = kept.exceptions;
   return {
-    ...{ key, sizeBytes: kept.sizeBytes, files: kept.files, unmatched: [...kept.unmatched] },
+    ...{ key, sizeBytes, sha256, files, unmatched: [...unmatched] },
     ...(count > 0 ? { exceptions: { count, examples: [...examples] } } : {}),
   };
 }

@@ -118,7 +118,8 @@ export class Stint {
       case 'blocked':
         this.#log('the job cannot be looked at here', { reason: claim.error.message });
         await claim.ledger.blocked(`${this.#context.worker}: ${explain(claim.error)}`);
-        return lease.insist(() => this.#passOn());
+        // What is wrong with the store is so for every worker.
+        return lease.insist(() => (claim.error instanceof FreezerError ? this.#passOn() : queued.toLater(LATER_MS)));
       case 'settled':
         await settle({ context: this.#context, queued, lease, ledger: claim.ledger }, claim.result);
         return;

@@ -41,6 +41,8 @@ export const CheckpointId = z.string().regex(/^\d{8}-\d{6}$/);
 const Pack = z.strictObject({ key: packKey, sizeBytes: z.int().min(1).max(MOST_PACK_BYTES) });
 
 /** How the checkpoint is encrypted: by a data key, that is wrapped by the key `keyId`. `mac` is the manifest's own. */
+/** Those below are the agent's (agent/lastPid.ts). */
+const LEAST_PID = 1000;
 const MOST_PID = 2 ** 22;
 /** As `--image` takes it; an engine would read a leading "-" as an option. */
 const ImageName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,511}$/);
@@ -69,7 +71,7 @@ const ManifestFields = z.strictObject({
   /** Digest of the container image, for runtimes that have images. */
   image: ImageName.nullable(),
   /** The supervisor's process id. */
-  rootPid: z.int().min(2).max(MOST_PID),
+  rootPid: z.int().min(LEAST_PID).max(MOST_PID),
   logSizes: z.strictObject({ stdout: size, stderr: size }),
   memoryBytes: size,
   fileBytes: size,

@@ -52,3 +52,37 @@ test('another checkpoint, and one of the same name elsewhere, has an index of it
   const found = await openCheckpoint({ ...source, store: other.store, prefix: other.prefix }, id, before);
   expect(found.index.memory[0]?.ranges).toEqual([[String(7 * PAGE_BYTES), 1, 4]]);
 });
+
+test('what is known of the job is demanded of it: its image, and that it is encrypted', async () => {
+  const { id } = before.manifest;
+  const open = (known: CheckpointSource['known']) => openCheckpoint({ ...source, known }, id);
+  await expect(open({ isEncrypted: true })).rejects.toMatchObject({ code: 'substituted' });
+  await expect(open({ image: `debian@sha256:${'0'.repeat(64)}` })).rejects.toMatchObject({
+    code: 'substituted',
+    message: expect.stringContaining("the job's is debian@sha256:0"),
+  });
+  expect((await open({ isEncrypted: false, image: null })).manifest.id).toBe(id);
+});
+
+test.each([
+  ['an image that an engine would take for an option', { image: '--privileged' }],
+  ['an image with spaces', { image: 'debian --privileged' }],
+  ['the agent as its root', { rootPid: 1 }],
+  ['the epoch of another', { epoch: 2 }],
+  ['the index of another', { index: { key: 'index/00000001-000009', sizeBytes: 10, sha256: '0'.repeat(64) } }],
+  ['endless words', { kernel: 'x'.repeat(10_000) }],
+])('a manifest with %s is none', async (_what, change) => {
+  const { id } = before.manifest;
+  const key = chain.prefix + checkpointKeys.manifest(id);
+  await chain.store.delete([key]);
+  await chain.store.create(key, Buffer.from(JSON.stringify({ ...before.manifest, ...change })));
+  await expect(openCheckpoint(source, id)).rejects.toMatchObject({ code: 'corrupt' });
+});
+
+test('a manifest that is endless is not read to its end', async () => {
+  const { id } = before.manifest;
+  const key = chain.prefix + checkpointKeys.manifest(id);
+  await chain.store.delete([key]);
+  await chain.store.create(key, Buffer.alloc(65 * 2 ** 20, ' '));
+  await expect(openCheckpoint(source, id)).rejects.toMatchObject({ code: 'corrupt' });
+});
