@@ -80,16 +80,24 @@ const encryptionKeys = list(encryptionKey, /[\s,]+/).refine(
 );
 
 /** An address, a network, or one of the names that Express has for private networks. */
-function isNetwork(text: string): boolean {
+function isNetwork(text: unknown): boolean {
+  if (typeof text !== 'string') return false;
   if (['loopback', 'linklocal', 'uniquelocal'].includes(text)) return true;
   const [address = '', bits, ...more] = text.split('/');
   const version = isIP(address);
   const isPrefix = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128));
   return version !== 0 && isPrefix && more.length === 0;
 }
-const proxies = z.union(
-  [integer(0, 20), list(z.string().refine(isNetwork))],
-  'must be a number of proxies, or addresses and networks with commas between: 10.0.0.0/8, loopback, linklocal, uniquelocal',
+/** A number in digits, or words with commas between them. */
+const proxies = z.preprocess(
+  (value) => {
+    if (typeof value !== 'string') return value;
+    return /^\d{1,2}$/.test(value) ? Number(value) : value.split(',').map((word) => word.trim());
+  },
+  z.custom<number | readonly string[]>(
+    (value) => (Array.isArray(value) ? value.every(isNetwork) : Number.isInteger(value) && Number(value) >= 0),
+    'must be a number of proxies, or addresses and networks with commas between: 10.0.0.0/8, loopback, linklocal, uniquelocal',
+  ),
 );
 
 /** Each option has its environment variable, its meaning and unit, and its default in words. */
