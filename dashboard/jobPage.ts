@@ -120,6 +120,7 @@ function spec(value: JobSpec): Html {
   return html`<dl>${term('Command', html`<code>${formatCommand(maskCommand(value.command))}</code>`)}
 ${value.image !== undefined && term('Image', html`<code>${value.image}</code>`)}${term('Pool', value.pool)}
 ${env.length > 0 && term('Environment', html`<table class="env">${env.map(([name, text]) => html`<tr><td><code>${name}</code></td><td><code>${text}</code></td></tr>`)}</table>`)}
+${value.secrets !== undefined && term('Secrets', value.secrets.map(({ name }) => name).join(', '))}
 ${resources.cpus !== undefined && term('CPUs', resources.cpus)}${resources.memoryBytes !== undefined && term('Memory', formatSize(resources.memoryBytes))}
 ${term('Priority', value.priority)}${term('Attempts', value.attempts)}${term('Time limit', limit(value.timeoutMs, 'none'))}${term('Crash budget', value.crashBudget)}
 ${term('Checkpoint every', limit(checkpoint.everyMs, 'interruption only'))}${term('Outputs', html`<code>${value.outputs.join(' ')}</code>`)}</dl>`;

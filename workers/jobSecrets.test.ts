@@ -138,6 +138,13 @@ test.each([
   await expect(refused).rejects.toMatchObject({ code: 'notHere', message: expect.stringMatching(message) });
 });
 
+test('all variables together have a bound, as the kernel has one', async () => {
+  await put('large', Buffer.alloc(60_000, 'x'));
+  const secrets = (count: number) => Array.from({ length: count }, (_, at) => ({ name: 'large', env: `V${at}` }));
+  expect(Object.keys((await open({ secrets: secrets(4) }))?.env ?? {})).toHaveLength(4);
+  await expect(open({ secrets: secrets(5) })).rejects.toMatchObject({ code: 'notHere' });
+});
+
 test('a job that wants none has none', async () => {
   expect(await open({})).toBeNull();
 });

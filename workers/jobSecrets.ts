@@ -14,8 +14,9 @@ import type { JobSpec } from '../jobs/index.ts';
 import { type AwsRole, assumeRole, type RoleCredentials } from './awsRole.ts';
 import { readSecret } from './operatorSecrets.ts';
 
-/** What the kernel takes as one variable, with its name (MAX_ARG_STRLEN in execve(2)). */
-const LARGEST_VARIABLE_BYTES = 128 * 1024;
+/** The kernel takes twice as much as one variable, and eight times as much as all arguments and variables (execve(2)). */
+const LARGEST_VARIABLE_BYTES = 64 * 1024;
+const LARGEST_ENVIRONMENT_BYTES = 256 * 1024;
 /** After a renewal that failed. */
 const TRY_AGAIN_MS = 30_000;
 /** No secret's name begins with a dot. */
@@ -76,6 +77,7 @@ export class JobSecrets {
       } else if (wanted.env === undefined) files.set(wanted.name, secret.bytes);
       else env[wanted.env] = asVariable(secret.bytes, wanted.name);
     }
+    refuseTooMuch(env);
     if (roles.length > 0) {
       files.set(CONFIG_FILE, Buffer.from(awsConfig(roles)));
       if (!Object.hasOwn(spec.env, CONFIG_VARIABLE)) env[CONFIG_VARIABLE] ??= join(PLACE, CONFIG_FILE);
@@ -138,11 +140,18 @@ function asVariable(bytes: Buffer, name: string): string {
       "Let the job read it as a file, or correct it in the worker's folder of secrets.",
     );
   };
-  if (bytes.length > LARGEST_VARIABLE_BYTES / 2) throw unfit(`has more than ${LARGEST_VARIABLE_BYTES / 2} bytes`);
+  if (bytes.length > LARGEST_VARIABLE_BYTES) throw unfit(`has more than ${LARGEST_VARIABLE_BYTES} bytes`);
   if (bytes.includes(0)) throw unfit('has a zero byte');
   const text = bytes.toString();
   if (!Buffer.from(text).equals(bytes)) throw unfit('is not UTF-8');
   return text.replace(/\r?\n$/, '');
+}
+
+function refuseTooMuch(env: Readonly<Record<string, string>>): void {
+  const sizeBytes = Object.values(env).reduce((sum, value) => sum + Buffer.byteLength(value), 0);
+  if (sizeBytes <= LARGEST_ENVIRONMENT_BYTES) return;
+  const what = `The job's secrets in variables have more than ${LARGEST_ENVIRONMENT_BYTES} bytes together.`;
+  throw new FreezerError('notHere', what, 'Let the job read some of them as files.');
 }
 
 /** SDKs ask again by themselves before credentials expire. A role that is alone is the default profile, too. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { choiceFlag, collectPairs, durationFlag, integerFlag, numberFlag } from './flags.ts';
+import { choiceFlag, collectPairs, collectSecrets, durationFlag, integerFlag, numberFlag } from './flags.ts';
 
 describe('durations', () => {
   it.each([
@@ -31,6 +31,14 @@ it('collects variables; only the first = separates', () => {
   const collect = collectPairs('--env');
   expect(collect('B=', collect('A=b=c'))).toEqual({ A: 'b=c', B: '' });
   for (const text of ['A', '=x', '']) expect(() => collect(text)).toThrow('--env: must be NAME=VALUE');
+});
+
+it('collects secrets, each as a file or a variable; what they may be called the schema says', () => {
+  expect(collectSecrets('db:PASSWORD', collectSecrets('token'))).toEqual([
+    { name: 'token' },
+    { name: 'db', env: 'PASSWORD' },
+  ]);
+  expect(collectSecrets('token:')).toEqual([{ name: 'token', env: '' }]);
 });
 
 it('takes one of several words, more than once', () => {

@@ -57,6 +57,11 @@ it('shows a frozen job: where its checkpoint is, how long it has been away, and 
   expect(text).toMatch(/^1 +w1 +.* 50m 00s +afresh +frozen +2 +1\.5 s +3\.0 GiB +0 ms$/m);
 });
 
+it('shows the names of the secrets that it asked for', () => {
+  const spec = parseJobSpec({ command: ['x'], secrets: ['token', { name: 'db', env: 'PASSWORD' }] });
+  expect(formatStatus(view({ spec }), NOW, 200)).toMatch(/^secrets +token, db as PASSWORD$/m);
+});
+
 it('shows who runs it and what it is at', () => {
   const progress = {
     step: 'sending',
