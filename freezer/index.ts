@@ -7,6 +7,7 @@ export * from './errors.ts';
 export { FULL_ACCESS, LEAST_ACCESS, type MachineAccess } from './process/machineAccess.ts';
 export { openProcessRuntime } from './process/runtime.ts';
 export { DEFAULT_PROCESSES } from './processLimit.ts';
+export { type DiskUse, diskUse } from './run/diskUse.ts';
 export { chooseImagesDirectory } from './run/imagesPlace.ts';
 export { LogFile, openLog } from './run/logFile.ts';
 export { holdStateFolder, sweepStateFolders } from './run/stateFolder.ts';

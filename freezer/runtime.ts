@@ -110,6 +110,10 @@ export interface Frozen {
 export interface Run extends AsyncDisposable {
   /** Host path of the job's workspace. */
   readonly workspace: string;
+  /** Host path of everything that it has on this machine's disk and that moves with it; the workspace and the logs are in there. */
+  readonly files: string;
+  /** What its container has written beside that, on the engine's disk. Absent where there is nothing else. */
+  layerSizeBytes?(signal?: AbortSignal): Promise<number>;
   /** Host paths of the log files; they only grow. */
   readonly logs: { readonly stdout: string; readonly stderr: string };
   /** Sizes of the logs when the run began. */

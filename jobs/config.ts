@@ -163,6 +163,24 @@ const WorkerOptions = z.strictObject({
     "Most of a job's memory that waits in the worker's to be compressed, bytes. More lets a job go on sooner while a checkpoint is sent.",
     '67108864',
   ),
+  defaultDiskBytes: option(
+    integer(16 * 2 ** 20),
+    'FLOE_DEFAULT_DISK_BYTES',
+    'What a job may have on the disk of this worker that does not say itself (`resources.diskBytes`), bytes.',
+    '100 GiB, or half of the file system of <stateDir> where that is less',
+  ),
+  maxDiskBytes: option(
+    integer(16 * 2 ** 20),
+    'FLOE_MAX_DISK_BYTES',
+    'What a job may ask for of the disk of this worker, bytes. One that wants more waits for another worker.',
+    'nine tenths of the file system of <stateDir>',
+  ),
+  maxFiles: option(
+    integer(1000),
+    'FLOE_MAX_FILES',
+    'How many files, folders and links a job may have on the disk of this worker.',
+    '2000000',
+  ),
   logBytesInRedis: option(
     integer(2 ** 20),
     'FLOE_LOG_BYTES_IN_REDIS',
@@ -268,11 +286,15 @@ export interface Config {
   /** The first key is current, the others only read; empty where nothing is encrypted. */
   readonly encryption: { readonly key: readonly string[] };
   readonly worker: Required<{
-    [K in Exclude<keyof Options['worker'], 'runtimes' | 'imagesDir' | 'secretsDir' | HostList>]: NonNullable<
-      Options['worker'][K]
-    >;
+    [K in Exclude<
+      keyof Options['worker'],
+      'runtimes' | 'imagesDir' | 'secretsDir' | 'defaultDiskBytes' | 'maxDiskBytes' | HostList
+    >]: NonNullable<Options['worker'][K]>;
   }> & {
     readonly runtimes: readonly ('process' | 'docker' | 'podman')[] | 'auto';
+    /** Null: by the size of the disk. */
+    readonly defaultDiskBytes: number | null;
+    readonly maxDiskBytes: number | null;
     /** Null: the freezer chooses. */
     readonly imagesDir: string | null;
     /** Null: jobs get no secrets. */
@@ -348,6 +370,9 @@ function withDefaults(options: Options, env: NodeJS.ProcessEnv): Config {
       pools: worker.pools ?? ['default'],
       runtimes: runtimesOf(worker.runtimes ?? []),
       imagesDir: worker.imagesDir === undefined ? null : resolve(worker.imagesDir),
+      defaultDiskBytes: worker.defaultDiskBytes ?? null,
+      maxDiskBytes: worker.maxDiskBytes ?? null,
+      maxFiles: worker.maxFiles ?? 2_000_000,
       logBytesInRedis: worker.logBytesInRedis ?? DEFAULT_LOG_BYTES_IN_REDIS,
       secretsDir: worker.secretsDir === undefined ? null : resolve(worker.secretsDir),
       readablePaths: worker.readablePaths ?? [],

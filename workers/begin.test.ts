@@ -17,7 +17,7 @@ async function beginning(
   };
   const nothing = async () => undefined;
   const order = {
-    context: { runtime: { start: refuse, thaw: refuse } },
+    context: { runtime: { start: refuse, thaw: refuse }, disk: { refusal: () => null } },
     queued: { id: 'default-1', epoch: 2 },
     lease: { attach: () => undefined },
     // That a checkpoint is passed over is not told here: a job that has to wait would tell it again each time.

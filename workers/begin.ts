@@ -60,6 +60,8 @@ interface Order {
 
 export async function begin(order: Order): Promise<Beginning> {
   const { context, queued, data, signal } = order;
+  const refusal = context.disk.refusal(data.spec.resources.diskBytes);
+  if (refusal) return { kind: 'later', error: refusal };
   let secrets: JobSecrets | null;
   try {
     const of = { pool: queued.pool, jobId: queued.id, spec: data.spec };
@@ -158,7 +160,7 @@ function thawMode({ queued, data }: Order, checkpoint: CheckpointSummary): ThawM
 }
 
 async function start(order: Order, secrets: JobSecrets | null): Promise<Unpassed> {
-  const { context, ledger, signal } = order;
+  const { context, ledger } = order;
   const { input } = order.data;
   const { program, ...common } = commonOptions(order, secrets);
   const run = await context.runtime.start({
@@ -167,14 +169,39 @@ async function start(order: Order, secrets: JobSecrets | null): Promise<Unpassed
     prepareWorkspace: async (directory) => {
       if (input === null) return;
       ledger.report({ step: 'fetching input', doneBytes: 0, totalBytes: input.sizeBytes });
-      await getFolder(context.store, input.key, directory, {
-        signal,
-        toolboxDirectory: context.toolboxDirectory,
-        expected: input.sha256 === undefined ? undefined : { sizeBytes: input.sizeBytes, sha256: input.sha256 },
-      });
+      await withinDisk(order, directory, (whileItFits) =>
+        getFolder(context.store, input.key, directory, {
+          signal: whileItFits,
+          toolboxDirectory: context.toolboxDirectory,
+          expected: input.sha256 === undefined ? undefined : { sizeBytes: input.sizeBytes, sha256: input.sha256 },
+        }),
+      );
     },
   });
   return { kind: 'begun', run, thaw: null, secrets };
+}
+
+/** A small archive may hold more than the job may have, or the disk. Rejects with `unsupported` then, or with `diskFull`. */
+async function withinDisk(
+  { context, queued, data, signal }: Order,
+  directory: string,
+  work: (whileItFits: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const tooLarge = new AbortController();
+  using _ = context.disk.watch({
+    ...{ jobId: queued.id, directory, diskBytes: data.spec.resources.diskBytes },
+    onExceeded: ({ kind, message }) => {
+      const code = kind === 'low' ? 'diskFull' : 'unsupported';
+      tooLarge.abort(
+        new FreezerError(code, `Its input does not fit. ${message}`, 'Submit it with a smaller workspace.'),
+      );
+    },
+  });
+  try {
+    await work(AbortSignal.any([signal, tooLarge.signal]));
+  } finally {
+    tooLarge.signal.throwIfAborted();
+  }
 }
 
 function commonOptions({ queued, data, lease, signal, pinnedImage }: Order, secrets: JobSecrets | null) {

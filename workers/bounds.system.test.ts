@@ -1,6 +1,7 @@
 /** Bounds of one job, from the side of the job that goes beyond them, with an honest one beside it. */
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { displayName, newJobId, parseJobSpec, queueOptions } from '../jobs/index.ts';
 import { createRecords } from '../jobs/record.ts';
@@ -83,6 +84,110 @@ describe('a job that can never start fails once, with its reason', () => {
     expect(result?.reason).toMatchObject({ code: 'invalidJob', message: expect.stringMatching(message) });
     await stack.until(honest, { state: 'succeeded' });
     expect(await stack.keptLog(honest)).toMatch(DONE);
+  });
+});
+
+describe('a job on the disk', () => {
+  const MIB = 2 ** 20;
+  const writes = (script: string) => ({ command: ['sh', '-c', script], resources: { diskBytes: 32 * MIB } });
+  test.for([
+    ['its workspace', writes('head -c 200000000 /dev/zero > big; sleep 60')],
+    ['/tmp', writes('head -c 200000000 /dev/zero > /tmp/big; sleep 60')],
+    ['/dev/shm', writes('head -c 200000000 /dev/zero > /dev/shm/big; sleep 60')],
+    ['its log', writes('head -c 200000000 /dev/zero; sleep 60')],
+    ['a volume', { ...writes('head -c 200000000 /dev/zero > /srv/big; sleep 60'), volumes: ['/srv'] }],
+  ] as const)('that has more than its limit in %s ends, and the one beside it does not', async ([, spec]) => {
+    await stack.worker('one', { slots: 2 });
+    const honest = await stack.submitMemory(60, 30);
+    const id = await stack.submit({
+      ...spec,
+      command: [...spec.command],
+      volumes: 'volumes' in spec ? [...spec.volumes] : [],
+      attempts: 3,
+    });
+    const { result, crashes } = await stack.until(id, { state: 'failed' });
+    expect(result).toMatchObject({ end: null, outputs: null, reason: { code: 'diskExceeded' } });
+    expect(result?.reason?.message).toMatch(
+      /^The job had \d+ MiB on the worker's disk, and its limit is 32 MiB: submit it with more/,
+    );
+    expect(result?.logs?.stdout).toBeDefined();
+    expect(crashes).toBe(0);
+    await stack.until(honest, { state: 'succeeded' });
+    expect(await stack.keptLog(honest)).toMatch(DONE);
+  });
+
+  test('that has a sparse file of 16 TiB has what is allocated of it', async () => {
+    await stack.worker('one');
+    const id = await stack.submit({ ...writes('truncate -s 15T sparse; sleep 3'), outputs: ['no-such'] });
+    await stack.until(id, { state: 'succeeded' });
+  });
+
+  test('that makes files without end ends', async () => {
+    await stack.worker('one', { disk: { mostFiles: 2000 } });
+    const id = await stack.submit({ command: ['sh', '-c', 'i=0; while :; do mkdir d$i; i=$((i+1)); done'] });
+    const { result } = await stack.until(id, { state: 'failed' });
+    expect(result?.reason).toMatchObject({
+      code: 'diskExceeded',
+      message: expect.stringMatching(/files and folders, and the limit is 2000/),
+    });
+  });
+
+  test('that hides its files deep below others, and changes folders into links, is measured and nothing else is', async () => {
+    await stack.worker('one');
+    const script =
+      'for i in $(seq 3000); do mkdir d; cd d; done; (while :; do ln -sfn / /workspace/l; rm /workspace/l; mkdir /workspace/l; rmdir /workspace/l; done) 2>/dev/null & head -c 200000000 /dev/zero > big; sleep 60';
+    const id = await stack.submit(writes(script));
+    const { result } = await stack.until(id, { state: 'failed' });
+    expect(result?.reason).toMatchObject({
+      code: 'diskExceeded',
+      message: expect.stringMatching(/had (19\d|2\d\d) MiB/),
+    });
+  });
+
+  test('whose input unpacks to more than that fails once', async () => {
+    const workspace = join(stack.directory, 'bomb');
+    await mkdir(workspace);
+    await writeFile(join(workspace, 'zeros'), Buffer.alloc(400 * MIB));
+    const id = await stack.submit(writes('sleep 60'), workspace);
+    await stack.worker('one');
+    const { result, epoch } = await stack.until(id, { state: 'failed' });
+    expect(epoch).toBe(1);
+    // The last look may come after the last byte: then it is the run that ends.
+    expect(result?.reason?.message).toMatch(/The job had \d+ MiB on the worker's disk/);
+  });
+
+  test('that wants more than the worker gives waits for another', async () => {
+    const id = await stack.submit({ command: ['true'], resources: { diskBytes: 64 * MIB } });
+    const one = await stack.worker('one', { disk: { mostBytes: 32 * MIB } });
+    const { problem, crashes } = await expect
+      .poll(() => stack.record(id), { timeout: 30_000 })
+      .toMatchObject({ problem: expect.stringMatching(/gives one job 32 MiB at most/) })
+      .then(() => stack.record(id));
+    expect({ problem: Boolean(problem), crashes }).toEqual({ problem: true, crashes: 0 });
+    one.kill();
+    await one.ended;
+    await stack.worker('two');
+    await stack.until(id, { state: 'succeeded' });
+  });
+
+  test('that fills it before its limit is given back before the disk is full for all', async () => {
+    const directory = join(stack.directory, 'one');
+    await mkdir(directory);
+    await execa('mount', ['-t', 'tmpfs', '-o', 'size=400m', 'tmpfs', directory]);
+    try {
+      await stack.worker('one', { slots: 2, disk: { directory, defaultBytes: 2 ** 40, mostBytes: 2 ** 40 } });
+      const honest = await stack.submitMemory(150, 30);
+      const script =
+        'sleep 2; head -c 200000000 /dev/zero > a; for i in $(seq 1000); do head -c 1000000 /dev/zero >> b || exit 9; sleep 0.15; done';
+      const greedy = await stack.submit({ command: ['sh', '-c', script], crashBudget: 0 });
+      const { result } = await stack.until(greedy, { state: 'failed' });
+      const message = expect.stringMatching(/The worker's disk was about to be full, and this job had grown most/);
+      expect(result?.reason).toMatchObject({ code: 'crashBudget', message });
+      await stack.until(honest, { state: 'succeeded' });
+      expect(await stack.keptLog(honest)).toMatch(DONE);
+    } finally {
+      await execa('umount', ['--lazy', directory], { reject: false });
+    }
   });
 });
 

@@ -6,6 +6,7 @@ import type { Signatures } from '../freezer/encryption/signature.ts';
 import type { CheckpointPlace, Runtime } from '../freezer/runtime.ts';
 import { storeKeys } from '../jobs/index.ts';
 import type { Store } from '../store/store.ts';
+import type { DiskWatch } from './diskWatch.ts';
 import type { LeaseTerms } from './lease.ts';
 import type { LogRoom } from './logRoom.ts';
 import type { FreezeRate } from './triage.ts';
@@ -26,6 +27,7 @@ export interface WorkerContext {
   /** Of what it writes to the store and what it believes of that. */
   readonly signatures: Signatures;
   readonly runtime: Runtime;
+  readonly disk: DiskWatch;
   readonly cpuFeatures: readonly string[];
   readonly leaseTerms: LeaseTerms;
   /** Freezes share the machine's cores and network: only so many at once. */

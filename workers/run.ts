@@ -55,6 +55,12 @@ async function start(
       logBytesInRedis: config.worker.logBytesInRedis,
       secretsDirectory: config.worker.secretsDir,
       toolboxDirectory: config.toolbox,
+      disk: {
+        directory: stateDirectory,
+        defaultBytes: config.worker.defaultDiskBytes ?? undefined,
+        mostBytes: config.worker.maxDiskBytes ?? undefined,
+        mostFiles: config.worker.maxFiles,
+      },
       ...{ name, runtime, pools, slots, lockDurationMs, stopMarginMs, noticeSources },
     });
     started.resolve(worker);

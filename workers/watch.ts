@@ -5,6 +5,7 @@
  *   the lease is lost        killed, nothing written (thrown as `lost`)
  *   the program has ended    what it left running is killed; outputs and logs kept, result; or another attempt; or, if its
  *                            container went away, to the front of the queue from its last checkpoint
+ *   too much on the disk     killed; logs kept, result; or, where the disk is about to be full for all, to the front of the queue
  *   cancel, time out         SIGTERM, 10 s later SIGKILL; result
  *   the deadline has passed  killed, to the front of the queue from its last checkpoint
  *   move                     frozen, to the front of the queue; if that fails the program runs on and it is tried again
@@ -15,6 +16,7 @@ import type { JobData, JobResult } from '../jobs/index.ts';
 import { StoreError } from '../store/store.ts';
 import { cancelledResult, crashBudgetMessage } from './claim.ts';
 import { checkpointPlace } from './context.ts';
+import type { DiskExceeded } from './diskWatch.ts';
 import { EarlyWarning } from './earlyWarning.ts';
 import { inTurn } from './inTurn.ts';
 import { keepLogs, keepOutputs } from './keep.ts';
@@ -52,6 +54,7 @@ class Watch implements Disposable {
   readonly #shipper: LogShipper;
   readonly #retention: Retention;
   readonly #earlyWarning: EarlyWarning;
+  readonly #disk: Disposable;
   #freezeFailures = 0;
   #isFreezing = false;
   #checkpointTimer: NodeJS.Timeout | undefined;
@@ -67,6 +70,13 @@ class Watch implements Disposable {
     this.#retention = new Retention({ context, queued, keep: data.spec.checkpoint.keep, signal: lease.signal });
     this.#retention.began(order.thawedFrom);
     this.#earlyWarning = new EarlyWarning(order, run);
+    this.#disk = context.disk.watch({
+      jobId: queued.id,
+      directory: run.files,
+      diskBytes: data.spec.resources.diskBytes,
+      moreBytes: run.layerSizeBytes?.bind(run, lease.signal),
+      onExceeded: (disk) => wishes.set({ disk }),
+    });
     void run.ended.then((end) => wishes.set({ end }));
     this.#scheduleCheckpoint();
     this.#scheduleTimeout();
@@ -75,6 +85,7 @@ class Watch implements Disposable {
   [Symbol.dispose](): void {
     clearTimeout(this.#checkpointTimer);
     clearTimeout(this.#timeoutTimer);
+    this.#disk[Symbol.dispose]();
     this.#retention[Symbol.dispose]();
     this.#earlyWarning[Symbol.dispose]();
   }
@@ -84,6 +95,7 @@ class Watch implements Disposable {
     for (;;) {
       lease.signal.throwIfAborted();
       if (wishes.end) return this.#ended(wishes.end);
+      if (wishes.disk) return this.#diskExceeded(wishes.disk);
       if (wishes.cancel) return this.#cancel();
       if (wishes.timedOut) return this.#timeOut();
       if (wishes.deadlinePassed) return this.#stop();
@@ -117,9 +129,18 @@ class Watch implements Disposable {
     await ledger.cutShort('crashed', reason);
     this.#log('the container went away', { reason, crashes: ledger.crashes });
     if (ledger.crashes <= data.spec.crashBudget) return lease.insist(() => queued.toFront());
-    const why = { code: 'crashBudget', message: crashBudgetMessage(ledger.crashes) };
+    const why = { code: 'crashBudget', message: `${crashBudgetMessage(ledger.crashes)} ${reason}` };
     const logs = await lease.insist(() => keepLogs(context, queued, this.#run, lease), untilStored(context, queued));
     await settle(this.#order, { ...resultWithoutEnd(context, queued, 'failed', why), logs });
+  }
+
+  /** No outputs: they are what was too much, or in the midst of it. */
+  async #diskExceeded({ kind, message }: DiskExceeded): Promise<void> {
+    const { context, queued } = this.#order;
+    await this.#run.kill();
+    if (kind === 'low') return this.#containerLost(message);
+    const why = { code: 'diskExceeded', message };
+    await this.#conclude(resultWithoutEnd(context, queued, 'failed', why), { outputs: false });
   }
 
   async #cancel(): Promise<void> {

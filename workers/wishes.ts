@@ -3,6 +3,7 @@
  * whenever there is a new one.
  */
 import type { ProgramEnd } from '../freezer/runtime.ts';
+import type { DiskExceeded } from './diskWatch.ts';
 import type { Notice } from './notices/source.ts';
 
 export class Wishes {
@@ -14,6 +15,8 @@ export class Wishes {
   deadlinePassed = false;
   cancel = false;
   timedOut = false;
+  /** It has too much on the disk. */
+  disk: DiskExceeded | null = null;
   /** Take a checkpoint and run on; why, for people. */
   checkpoint: string | null = null;
   #changed = Promise.withResolvers<void>();
@@ -23,9 +26,11 @@ export class Wishes {
   readonly #ended = new AbortController();
 
   /** Sets wishes and wakes the run; without any, only wakes it. */
-  set(wishes: Partial<Pick<Wishes, 'end' | 'move' | 'deadlinePassed' | 'cancel' | 'timedOut' | 'checkpoint'>>): void {
+  set(
+    wishes: Partial<Pick<Wishes, 'end' | 'move' | 'deadlinePassed' | 'cancel' | 'timedOut' | 'disk' | 'checkpoint'>>,
+  ): void {
     Object.assign(this, wishes);
-    if (this.cancel || this.timedOut || this.deadlinePassed) this.#kill.abort();
+    if (this.cancel || this.timedOut || this.disk || this.deadlinePassed) this.#kill.abort();
     if (this.move || this.cancel) this.#leave.abort();
     if (this.deadlinePassed) this.#deadline.abort();
     if (this.end) this.#ended.abort();

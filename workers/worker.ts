@@ -20,6 +20,7 @@ import { keepSpareEngine, type Runtime } from '../freezer/index.ts';
 import { DEFAULT_LOG_BYTES_IN_REDIS, type WorkerDescription } from '../jobs/index.ts';
 import type { Store } from '../store/store.ts';
 import type { WorkerContext } from './context.ts';
+import { type DiskOptions, DiskWatch } from './diskWatch.ts';
 import { Intake } from './intake.ts';
 import { LogRoom } from './logRoom.ts';
 import type { Notice, NoticeSource } from './notices/source.ts';
@@ -49,6 +50,7 @@ export interface WorkerOptions {
   /** Confines the processes that open jobs' files (store/archive). Default: they run unconfined. */
   readonly toolboxDirectory?: string;
   readonly runtime: Runtime;
+  readonly disk: DiskOptions;
   /** Pools whose jobs it takes, in that order. */
   readonly pools: readonly string[];
   /** Jobs that run at once. */
@@ -76,7 +78,7 @@ export interface RunningWorker extends AsyncDisposable {
 export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
   const machine = await options.runtime.check();
   void keepSpareEngine({ storeUrl: options.storeUrl });
-  const daemon = new Daemon(options, machine);
+  const daemon = new Daemon(options, machine, await DiskWatch.open(options.disk, options.logger));
   await daemon.start();
   return daemon;
 }
@@ -96,7 +98,7 @@ class Daemon implements RunningWorker {
   #notice: Notice | null = null;
   #draining: Promise<void> | undefined;
 
-  constructor(options: WorkerOptions, machine: { criuVersion: string; cpuFeatures: string[] }) {
+  constructor(options: WorkerOptions, machine: { criuVersion: string; cpuFeatures: string[] }, disk: DiskWatch) {
     const { name, redis, store, storeUrl, runtime, logger, pools, slots, lockDurationMs, stopMarginMs } = options;
     this.name = name;
     this.ended = this.#ended.promise;
@@ -114,6 +116,7 @@ class Daemon implements RunningWorker {
       secretsDirectory: options.secretsDirectory ?? null,
       toolboxDirectory: options.toolboxDirectory,
       runtime,
+      disk,
       logger,
       cpuFeatures: machine.cpuFeatures,
       leaseTerms: { lockDurationMs, stopMarginMs },

@@ -84,6 +84,7 @@ interface Beginning {
 
 export class ContainerRun implements Run {
   readonly workspace: string;
+  readonly files: string;
   readonly logs: { readonly stdout: string; readonly stderr: string };
   readonly logStart: { readonly stdout: number; readonly stderr: number };
   readonly ended: Promise<ProgramEnd>;
@@ -106,6 +107,7 @@ export class ContainerRun implements Run {
     this.#newest = thawedFrom;
     this.image = container.facts.image;
     this.workspace = container.folder.workspace;
+    this.files = container.folder.files;
     this.logs = { stdout: join(container.folder.logs, 'stdout'), stderr: join(container.folder.logs, 'stderr') };
     this.logStart = logStart;
     this.ended = this.#end.promise;

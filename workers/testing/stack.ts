@@ -49,6 +49,7 @@ export type StackOptions = Partial<
     | 'logger'
   >
 > & {
+  disk?: Partial<WorkerOptions['disk']>;
   runtime?: (runtime: Runtime, stateDirectory: string) => Runtime;
 };
 
@@ -131,6 +132,7 @@ export class Stack implements AsyncDisposable {
       encryptionKeys: options.encryptionKeys ?? [],
       secretsDirectory: options.secretsDirectory ?? null,
       runtime: options.runtime?.(runtime, stateDirectory) ?? runtime,
+      disk: { directory: this.directory, ...options.disk },
       pools: options.pools ?? ['default'],
       slots: options.slots ?? 1,
       lockDurationMs: options.lockDurationMs ?? 30_000,
