@@ -82,6 +82,7 @@ export async function putFolder(
   const body = Readable.from(hashed(archiver.output(), hash), { objectMode: false });
   // Whoever reads it hears of it; a store that fails before it reads does not, and need not.
   body.on('error', () => undefined);
+  archiver.onFailure((error) => body.destroy(error));
   const { sizeBytes } = await store.putStream(key, body, signal ? { signal } : {});
   const { files, unmatched, exceptions } = await archiver.summary();
   return {

@@ -120,6 +120,11 @@ export class Archiver implements AsyncDisposable {
     this.#input().end();
   }
 
+  /** Calls `tell` when it fails, also while nobody waits for it. */
+  onFailure(tell: (error: Error) => void): void {
+    this.#outcome.promise.catch(tell);
+  }
+
   /** What it did, when it is done. Rejects with `StoreError`, or with the signal's reason. */
   summary(): Promise<Summary> {
     return this.#wait(this.#outcome.promise);

@@ -67,6 +67,7 @@ export class TarReader {
 
   async #entry(header: RawHeader, records: ReadonlyMap<string, Bytes>): Promise<Entry> {
     const storedBytes = number(records, 'size') ?? header.sizeBytes;
+    if (storedBytes < 0) throw damaged('a size is below zero');
     const type = TYPES[header.flag] ?? 'other';
     // Links have no content, whatever size some programs give them.
     this.#contentBytes = type === 'link' || type === 'symlink' || type === 'folder' ? 0 : storedBytes;
@@ -130,7 +131,7 @@ export class TarReader {
   }
 
   async #extension(sizeBytes: number): Promise<Buffer> {
-    if (sizeBytes > LONGEST_EXTENSION_BYTES) throw damaged('an extended header is too long');
+    if (sizeBytes < 0 || sizeBytes > LONGEST_EXTENSION_BYTES) throw damaged('an extended header is too long');
     const body = await this.#source.take(sizeBytes);
     await this.#source.take((BLOCK_BYTES - (sizeBytes % BLOCK_BYTES)) % BLOCK_BYTES);
     return body;

@@ -1,0 +1,4 @@
+import { defaultToolbox } from '../../test/support/toolbox.ts';
+import { testForeignFiles } from './testing/foreignFiles.ts';
+
+testForeignFiles(defaultToolbox());

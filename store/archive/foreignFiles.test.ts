@@ -1,0 +1,3 @@
+import { testForeignFiles } from './testing/foreignFiles.ts';
+
+testForeignFiles(undefined);
