@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { mkdir, opendir } from 'node:fs/promises';
-import { Readable } from 'node:stream';
+import { addAbortSignal, Readable } from 'node:stream';
 import { constants, zstdCompressSync } from 'node:zlib';
 import { Archiver, type ArchiverOptions } from './archive/archiver.ts';
 import { dataRangesAddon } from './archive/confinedCommand.ts';
@@ -83,7 +83,11 @@ export async function putFolder(
   // Whoever reads it hears of it; a store that fails before it reads does not, and need not.
   body.on('error', () => undefined);
   archiver.onFailure((error) => body.destroy(error));
-  const { sizeBytes } = await store.putStream(key, body, signal ? { signal } : {});
+  if (signal) addAbortSignal(signal, body);
+  const { sizeBytes } = await store.putStream(key, body, signal ? { signal } : {}).catch((error: unknown) => {
+    signal?.throwIfAborted();
+    throw error;
+  });
   const { files, unmatched, exceptions } = await archiver.summary();
   return {
     ...{ sizeBytes, sha256: hash.digest('hex'), files, exceptions },

@@ -32,8 +32,10 @@ const TYPE_FLAGS = { file: '0', link: '1', symlink: '2', folder: '5' } as const;
 export function encodeHeader(entry: HeaderToWrite): Buffer {
   const { type, sizeBytes, modifiedAtNs, target = '', realBytes } = entry;
   const path = type === 'folder' ? `${entry.path}/` : entry.path;
-  const seconds = Number(modifiedAtNs / 1_000_000_000n);
-  const isWholeSecond = modifiedAtNs % 1_000_000_000n === 0n && seconds >= 0 && seconds <= LARGEST_OCTAL;
+  // To the microsecond: what Node sets times with is hardly more precise.
+  const microseconds = (modifiedAtNs + 500n) / 1000n;
+  const seconds = Number(microseconds / 1_000_000n);
+  const isWholeSecond = microseconds % 1_000_000n === 0n && seconds >= 0 && seconds <= LARGEST_OCTAL;
   const records: [string, Bytes][] = [];
   if (realBytes !== undefined) {
     records.push(['GNU.sparse.major', '1'], ['GNU.sparse.minor', '0'], ['GNU.sparse.name', path]);
@@ -41,7 +43,7 @@ export function encodeHeader(entry: HeaderToWrite): Buffer {
   } else if (path.length > NAME_BYTES) records.push(['path', path]);
   if (target.length > NAME_BYTES) records.push(['linkpath', target]);
   if (sizeBytes > LARGEST_OCTAL) records.push(['size', String(sizeBytes)]);
-  if (!isWholeSecond) records.push(['mtime', decimalSeconds(modifiedAtNs)]);
+  if (!isWholeSecond) records.push(['mtime', decimalSeconds(microseconds)]);
   if (records.some(([, value]) => !isUtf8(value))) records.unshift(['hdrcharset', 'BINARY']);
   const block = encodeBlock({
     name: realBytes === undefined ? path : sparseName(path),
@@ -59,9 +61,9 @@ function sparseName(path: Bytes): Bytes {
   return `GNUSparseFile.0/${path.slice(path.lastIndexOf('/') + 1)}`;
 }
 
-function decimalSeconds(ns: bigint): string {
-  const [sign, size] = ns < 0n ? ['-', -ns] : ['', ns];
-  return `${sign}${size / 1_000_000_000n}.${String(size % 1_000_000_000n).padStart(9, '0')}`;
+function decimalSeconds(microseconds: bigint): string {
+  const [sign, size] = microseconds < 0n ? ['-', -microseconds] : ['', microseconds];
+  return `${sign}${size / 1_000_000n}.${String(size % 1_000_000n).padStart(6, '0')}`;
 }
 
 function isUtf8(bytes: Bytes): boolean {
