@@ -10,6 +10,7 @@ import { seedJob, seedLog, seedRun, seedWorker } from '../dashboard/testing/seed
 import { startRedis, type TestRedis } from './support/redis.ts';
 
 const FLOE = fileURLToPath(new URL('../bin/floe.ts', import.meta.url));
+const FREEZER = fileURLToPath(new URL('../freezer/cli.ts', import.meta.url));
 
 /** The clipboard, the title, the cursor, 8-bit CSI, text turned around, and what makes a terminal type. */
 const EVIL = '\u001b]52;c;ZXZpbA==\u0007\u001b]0;title\u001b\\\u001b[2J\u009b1;1H\u202eexe\u001b[21t\u001b[c';
@@ -45,9 +46,11 @@ const env = () => ({
   FLOE_STATE_DIR: join(folder, 'state'),
 });
 
+const onTerminal = (...words: string[]) => showOnTerminal([FLOE, ...words]);
+
 /** What a terminal gets: script(1) gives the command one of its own. */
-async function onTerminal(...words: string[]): Promise<string> {
-  const command = [process.execPath, FLOE, ...words].map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ');
+async function showOnTerminal(words: readonly string[]): Promise<string> {
+  const command = [process.execPath, ...words].map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ');
   const { stdout } = await execa('script', ['--quiet', '--return', '--command', command, '/dev/null'], {
     cwd: folder,
     env: env(),
@@ -83,6 +86,27 @@ describe('on a terminal', () => {
     expect(await onTerminal('logs', id)).toContain('\u001b[31mred\u001b[0m ');
     expect(await onTerminal('logs', id)).toMatch(/exe.*end/);
     expect(await onTerminal('logs', '--raw', id)).toContain(EVIL);
+  });
+});
+
+describe('freezer on a terminal', () => {
+  const start = (...flags: string[]) => {
+    const places = ['--store', pathToFileURL(join(folder, 'dump')).href, '--state-dir', join(folder, 'freezer')];
+    const text = String.raw`\033]52;c;ZXZpbA==\007\033[31mred\033[0m\033[2J done\n`;
+    return showOnTerminal([FREEZER, 'start', ...places, '--afresh', ...flags, '--', 'printf', text]);
+  };
+
+  it('shows what the program writes without anything that is obeyed, and with --raw as it is', async () => {
+    const shown = await start();
+    expect(shown).toContain('\u001b[31mred\u001b[0m done');
+    expect(shown).not.toMatch(OBEYED);
+    expect(await start('--raw')).toContain('\u001b]52;c;ZXZpbA==\u0007');
+  });
+
+  it('obeys nothing that a message quotes', async () => {
+    const shown = await showOnTerminal([FREEZER, 'list', '--store', `s3://${EVIL}`]);
+    expect(shown).toContain('is not a store URL');
+    expect(shown).not.toMatch(OBEYED);
   });
 });
 
