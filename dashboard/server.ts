@@ -79,7 +79,7 @@ export async function startDashboard(options: DashboardOptions): Promise<Dashboa
   }
 }
 
-/** Clients that take longer to say what they want are cut off. People and proxies are quick; who holds connections open is neither. */
+/** Clients that take longer to say what they want are cut off: connections that are held open would keep others out. */
 const SERVER_LIMITS = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 2000 };
 const MOST_CONNECTIONS = 1000;
 
