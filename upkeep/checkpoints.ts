@@ -6,7 +6,7 @@ import { FreezerError } from '../freezer/errors.ts';
 import { storeKeys } from '../jobs/names.ts';
 import type { Store } from '../store/store.ts';
 import { candidatesFor } from '../workers/candidates.ts';
-import { readFences } from '../workers/fence.ts';
+import { listFences, oldestEpoch, readFences } from '../workers/fence.ts';
 import { ROLLED_BACK } from '../workers/rollback.ts';
 
 const NEXT_EPOCH = 99_999_999;
@@ -47,16 +47,18 @@ export async function listJobCheckpoints(
   known: KnownCheckpoints,
 ): Promise<ListedCheckpoint[]> {
   const holdings = await readHoldings(store, storeKeys.checkpoints(jobId));
-  const fences = await readFences(store, jobId, NEXT_EPOCH);
-  const history = candidatesFor(NEXT_EPOCH, fences, summariesOf(holdings)).map(({ id }) => id);
+  const checkpoints = summariesOf(holdings);
+  const listed = await listFences(store, jobId, NEXT_EPOCH);
+  const fences = await readFences(store, jobId, { listed, since: oldestEpoch(checkpoints) });
+  const history = candidatesFor(NEXT_EPOCH, fences, checkpoints).map(({ id }) => id);
   const problems = await problemsOf(holdings, store, known);
-  const listed = [...holdings.answers.keys()].map((id) => describe(id, holdings, history, problems));
+  const described = [...holdings.answers.keys()].map((id) => describe(id, holdings, history, problems));
   const { newest } = known;
   if (newest !== null && !holdings.answers.has(newest)) {
     const problem = `Redis knows it as the newest, and it is gone (${ROLLED_BACK})`;
-    listed.push({ ...UNREADABLE, id: newest, state: 'missing', problem });
+    described.push({ ...UNREADABLE, id: newest, state: 'missing', problem });
   }
-  return listed.sort((a, b) => (a.id < b.id ? 1 : -1));
+  return described.sort((a, b) => (a.id < b.id ? 1 : -1));
 }
 
 /** Why checkpoints that can be read are not to be believed, by their ids. */

@@ -30,7 +30,7 @@ import {
 import { StoreError } from '../store/store.ts';
 import { candidatesFor, cpuCovers } from './candidates.ts';
 import type { WorkerContext } from './context.ts';
-import { createFence, readTrustedFences } from './fence.ts';
+import { createFence, listFences, oldestEpoch, readTrustedFences } from './fence.ts';
 import type { Lease } from './lease.ts';
 import { type Crash, Ledger } from './ledger.ts';
 import type { QueuedJob } from './queuedJob.ts';
@@ -160,15 +160,17 @@ async function readHistory(
   const { checkpoint: newest, signedFrom, checkpointIsEncrypted } = before;
   const firstSigned = signedFrom ?? before.epoch + 1;
   const mayBeUnsigned = (epoch: number) => epoch < firstSigned || (signatures.readUnsigned && !checkpointIsEncrypted);
-  const found = await readTrustedFences(store, queued.id, queued.epoch, { signatures, mayBeUnsigned });
-  const { fences } = found;
+  const listed = await listFences(store, queued.id, queued.epoch);
   // A job that no run has fenced has no history, and most jobs are of that kind.
-  const checkpoints = fences.length === 0 ? [] : await listCheckpoints(store, storeKeys.checkpoints(queued.id));
-  const all = candidatesFor(queued.epoch, fences, checkpoints);
+  const checkpoints = listed.length === 0 ? [] : await listCheckpoints(store, storeKeys.checkpoints(queued.id));
+  const runs = !signatures.areWanted || before.epoch === 0 ? [] : await lease.insist(() => readRuns(redis, queued.id));
+  const known = { epoch: before.epoch, checkpoint: newest, lastRun: runs.at(-1) ?? null };
+  const range = { listed, since: oldestEpoch(checkpoints) };
+  const trust = { signatures, mayBeUnsigned, lastRun: known.lastRun?.epoch ?? null };
+  const found = await readTrustedFences(store, queued.id, range, trust);
+  const all = candidatesFor(queued.epoch, found.fences, checkpoints);
   const missing = newest !== null && !all.some(({ id }) => id === newest) ? newest : null;
   if (!signatures.areWanted) return { ...NO_HISTORY, candidates: all, missing };
-  const runs = before.epoch === 0 ? [] : await lease.insist(() => readRuns(redis, queued.id));
-  const known = { epoch: before.epoch, checkpoint: newest, lastRun: runs.at(-1) ?? null };
   const rolledBack = missingFence(known, found);
   const candidates = rolledBack === null ? notGivenUp(known, all) : [];
   return { candidates, missing, newestKnown: newest, rolledBack };

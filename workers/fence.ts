@@ -55,23 +55,39 @@ export async function createFence(
   }
 }
 
+/** The epochs of the runs before `epoch` that are fenced, newest first. Rejects with `StoreError`. */
+export async function listFences(store: Store, jobId: string, epoch: number): Promise<number[]> {
+  const epochs: number[] = [];
+  for await (const { key } of store.list(storeKeys.fences(jobId))) epochs.push(epochOfFence(jobId, key));
+  return epochs.filter((each) => each < epoch).sort((a, b) => b - a);
+}
+
+/** Which fences are read. A job may have moved ten thousand times. */
+export interface FenceRange {
+  /** As `listFences` gives them. */
+  readonly listed: readonly number[];
+  /** The epoch of the oldest checkpoint that there is. The history before it does not matter. */
+  readonly since: number;
+}
+
 /**
- * The fences of runs before `epoch`, newest first, whoever wrote them: to list and to tidy up, not to choose what runs.
- * Rejects with `StoreError`; `damaged` for what is no fence.
+ * The fences that make the history which counts, newest first, whoever wrote them: to list and to tidy up, not to choose what
+ * runs. Rejects with `StoreError`; `damaged` for what is no fence.
  */
-export async function readFences(store: Store, jobId: string, epoch: number): Promise<Fence[]> {
-  const keys = await fencesBefore(store, jobId, epoch);
-  const fences = keys.map(async (key) => {
+export async function readFences(store: Store, jobId: string, range: FenceRange): Promise<Fence[]> {
+  return await walkHistory(range, async (epoch) => {
+    const key = storeKeys.fence(jobId, epoch);
     const { signature: _, ...content } = parseJson(key, await readAtMost(store, key, MOST_FENCE_BYTES));
     return parseFence(key, content);
   });
-  return newestFirst(await Promise.all(fences));
 }
 
 export interface FenceTrust {
   readonly signatures: Signatures;
   /** Whether the fence of a run need not be signed: it is from before fences were. */
   readonly mayBeUnsigned: (epoch: number) => boolean;
+  /** A run whose fence is read in any case; null for none. */
+  readonly lastRun: number | null;
 }
 
 export interface TrustedFences {
@@ -85,32 +101,57 @@ export interface TrustedFences {
 export async function readTrustedFences(
   store: Store,
   jobId: string,
-  epoch: number,
+  range: FenceRange,
   trust: FenceTrust,
 ): Promise<TrustedFences> {
-  const { signatures } = trust;
-  if (!signatures.areWanted) return { fences: await readFences(store, jobId, epoch), refused: new Map() };
-  const keys = await fencesBefore(store, jobId, epoch);
+  const { signatures, lastRun } = trust;
   const refused = new Map<number, string>();
-  const read = async (key: string): Promise<Fence[]> => {
-    const of = epochOfFence(jobId, key);
+  if (!signatures.areWanted) return { fences: await readFences(store, jobId, range), refused };
+  const read = async (epoch: number): Promise<Fence | null> => {
+    const key = storeKeys.fence(jobId, epoch);
     const bytes = await readAtMost(store, key, MOST_FENCE_BYTES).catch(unlessDamaged);
     const reading = bytes && (await signatures.read(key, bytes));
-    if (reading?.kind === 'signed') return [parseFence(key, reading.content)];
-    if (reading?.kind === 'unsigned' && trust.mayBeUnsigned(of)) return [parseFence(key, reading.content)];
-    refused.set(of, reading?.kind === 'forged' ? reading.reason : reading ? 'it is not signed' : 'it is too large');
-    return [];
+    if (reading?.kind === 'signed') return parseFence(key, reading.content);
+    if (reading?.kind === 'unsigned' && trust.mayBeUnsigned(epoch)) return parseFence(key, reading.content);
+    refused.set(epoch, reading?.kind === 'forged' ? reading.reason : reading ? 'it is not signed' : 'it is too large');
+    return null;
   };
-  return { fences: newestFirst((await Promise.all(keys.map(read))).flat()), refused };
+  const fences = await walkHistory(range, read);
+  const isMissing = lastRun !== null && range.listed.includes(lastRun) && !refused.has(lastRun);
+  if (isMissing && !fences.some(({ epoch }) => epoch === lastRun)) {
+    const fence = await read(lastRun);
+    if (fence) fences.push(fence);
+  }
+  return { fences: fences.sort((a, b) => b.epoch - a.epoch), refused };
 }
 
-async function fencesBefore(store: Store, jobId: string, epoch: number): Promise<string[]> {
-  const objects = await Array.fromAsync(store.list(storeKeys.fences(jobId)));
-  return objects.map(({ key }) => key).filter((key) => key < storeKeys.fence(jobId, epoch));
+/**
+ * The newest fence that counts, then that of the run whose checkpoint it names, and so on. `read` gives null for one that does not
+ * count: the newest of the others is the first then.
+ */
+async function walkHistory(
+  { listed, since }: FenceRange,
+  read: (epoch: number) => Promise<Fence | null>,
+): Promise<Fence[]> {
+  const known = new Set(listed);
+  for (const newest of listed) {
+    const fences: Fence[] = [];
+    let at = newest;
+    while (known.has(at)) {
+      const fence = await read(at);
+      if (fence === null) break;
+      fences.push(fence);
+      const before = fence.thawsFrom === null ? 0 : epochOfCheckpoint(fence.thawsFrom);
+      at = before < at && before >= since ? before : 0; // history only goes back; anything else is damage
+    }
+    if (fences.length > 0) return fences;
+  }
+  return [];
 }
 
-function newestFirst(fences: Fence[]): Fence[] {
-  return fences.sort((a, b) => b.epoch - a.epoch);
+/** The epoch of the oldest of these; that after every run where there are none. */
+export function oldestEpoch(checkpoints: readonly { readonly epoch: number }[]): number {
+  return checkpoints.reduce((oldest, { epoch }) => Math.min(oldest, epoch), Number.POSITIVE_INFINITY);
 }
 
 function epochOfFence(jobId: string, key: string): number {

@@ -12,7 +12,7 @@ import { storeKeys } from '../jobs/index.ts';
 import { removeAll } from '../store/removeAll.ts';
 import { candidatesFor } from './candidates.ts';
 import type { WorkerContext } from './context.ts';
-import { readFences } from './fence.ts';
+import { listFences, oldestEpoch, readFences } from './fence.ts';
 import type { QueuedJob } from './queuedJob.ts';
 
 /** How long the end of a job waits for its checkpoints to go. */
@@ -105,9 +105,11 @@ async function removeOld({ context, queued, signal }: Omit<RetentionOrder, 'keep
   const { epoch } = run;
   const holdings = await readHoldings(store, storeKeys.checkpoints(queued.id), { signal });
   // Read last: when a newer run has begun, this one no longer knows what counts.
-  const fences = await readFences(store, queued.id, ANY_EPOCH);
+  const checkpoints = summariesOf(holdings);
+  const fenced = await listFences(store, queued.id, ANY_EPOCH);
+  const fences = await readFences(store, queued.id, { listed: fenced, since: oldestEpoch(checkpoints) });
   if (fences[0]?.epoch !== epoch) return;
-  const history = candidatesFor(epoch + 1, fences, summariesOf(holdings));
+  const history = candidatesFor(epoch + 1, fences, checkpoints);
   const kept = keptOf(history, run);
   await carryOut(store, planRemoval(holdings, keepOnly(kept, epoch)), { signal });
 }

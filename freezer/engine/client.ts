@@ -29,14 +29,17 @@ export class Engine implements AsyncDisposable {
   readonly #stallTimers = new Set<NodeJS.Timeout>();
   #isGone = false;
   #isStalled = false;
+  #isOutOfMemory = false;
   readonly #onAbort = () => void this.#process.kill('SIGKILL');
 
   /** It is nobody's yet, and keeps nobody from ending: see `assign`. Throws `FreezerError` `failed` where no process can be started. */
   constructor() {
     this.#process = startProcess();
     this.#gone = new Promise((resolve) => {
-      this.#process.once('exit', () => {
+      this.#process.once('exit', (_, signal) => {
         this.#isGone = true;
+        // V8 aborts when its heap is full; nothing else here does.
+        this.#isOutOfMemory = signal === 'SIGABRT';
         resolve();
       });
       // It could not be started. Its channel never was, and nobody else would say so to those who wait for an answer.
@@ -99,6 +102,7 @@ export class Engine implements AsyncDisposable {
   /** The error to report: why the engine is gone, where this is what ended it. */
   explain(error: unknown): unknown {
     if (this.#signal?.aborted) return cancelled(error);
+    if (this.#isOutOfMemory) return outOfMemory(error);
     return this.#isStalled ? stalled(this.#stallTimeoutMs, error) : error;
   }
 
@@ -120,6 +124,15 @@ function stalled(afterMs: number, cause: unknown): FreezerError {
   return new FreezerError('failed', what, remedy, { cause });
 }
 
+/** One job's freeze or thaw, and nobody else's: its program runs on, or is thawed later. */
+function outOfMemory(cause: unknown): FreezerError {
+  const what = `The checkpoint engine needed more than ${HEAP_MIB} MiB for the list of the job's files, and was ended.`;
+  return new FreezerError('failed', what, 'Let the program have fewer files.', { cause });
+}
+
+/** For the index of two million files and what it is compared with. Content is in buffers outside of V8's heap, and does not count. */
+const HEAP_MIB = 4096;
+
 /**
  * What an engine works with are buffers outside of V8's heap, for which that collects all garbage whenever they have grown by a few MiB,
  * though nearly nothing is: half the processor time of a thaw's main thread. These let it wait for 64 MiB. V8 has had them since Node 24.
@@ -137,7 +150,7 @@ function startProcess(): ChildProcess {
     return fork(fileURLToPath(siblingModule(import.meta.url, 'main')), {
       serialization: 'advanced',
       detached: true,
-      execArgv: [...COLLECT_SELDOM, COLLECT_THE_YOUNG_OFTEN],
+      execArgv: [...COLLECT_SELDOM, COLLECT_THE_YOUNG_OFTEN, `--max-old-space-size=${HEAP_MIB}`],
       // Four of them are the codec's at most (checkpoint/codec.ts), and files want theirs meanwhile.
       env: { ...process.env, UV_THREADPOOL_SIZE: '8' },
     });
