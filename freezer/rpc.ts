@@ -42,7 +42,11 @@ export class Peer<Remote extends Methods<Remote>, Local extends Methods<Local>> 
     this.#transport = transport;
     this.#name = name;
     this.#goneCode = goneCode;
-    transport.onMessage((message) => this.#receive(message as Message, local));
+    transport.onMessage((message) => {
+      // What is of no such form comes from nobody who could be talked to.
+      if (isMessage(message)) this.#receive(message, local);
+      else this.close();
+    });
     transport.onClose(() => this.#end());
   }
 
@@ -99,12 +103,20 @@ export class Peer<Remote extends Methods<Remote>, Local extends Methods<Local>> 
       if (message.id !== undefined && !this.#isClosed) this.#transport.send({ id: message.id, ...body });
     };
     try {
+      if (!Object.hasOwn(local, message.method)) throw new Error(`there is no method ${message.method}`);
       const method = local[message.method as keyof Local] as unknown as (params: unknown) => unknown;
       respond({ result: await method(message.params) });
     } catch (error) {
       respond({ error: describe(error) });
     }
   }
+}
+
+function isMessage(value: unknown): value is Message {
+  if (typeof value !== 'object' || value === null) return false;
+  if ('method' in value) return typeof value.method === 'string';
+  if (!('id' in value && typeof value.id === 'number')) return false;
+  return 'error' in value ? typeof value.error === 'object' && value.error !== null : true;
 }
 
 function describe(error: unknown): { code: FreezerErrorCode; message: string; remedy: string } {
@@ -127,18 +139,36 @@ function gone(name: string, code: FreezerErrorCode): FreezerError {
   return new FreezerError(code, `The ${name} went away.`, 'See the log of the worker for its last words.');
 }
 
-/** One JSON object a line. */
+/** Of a message: the longest that there are name every file that a job changed in its image. */
+const LONGEST_LINE_BYTES = 64 * 2 ** 20;
+
+/** One JSON object a line. A line that is none, or has no end, ends the connection. */
 export function socketTransport(socket: Socket): Transport {
+  let unendedBytes = 0;
+  socket.on('data', (chunk: Buffer) => {
+    const end = chunk.lastIndexOf(0x0a);
+    unendedBytes = end < 0 ? unendedBytes + chunk.length : chunk.length - end - 1;
+    if (unendedBytes > LONGEST_LINE_BYTES) socket.destroy();
+  });
   // A broken connection is reported by `close`, which always follows.
   socket.on('error', () => undefined);
   const lines = createInterface({ input: socket, crlfDelay: Number.POSITIVE_INFINITY });
   lines.on('error', () => undefined); // readline passes the socket's on, and nobody listening would end the process
   return {
     send: (message) => void socket.write(`${JSON.stringify(message)}\n`),
-    onMessage: (listener) => void lines.on('line', (line) => listener(JSON.parse(line))),
+    onMessage: (listener) => void lines.on('line', (line) => listener(parseLine(line))),
     onClose: (listener) => void socket.once('close', listener),
     close: () => socket.destroy(),
   };
+}
+
+/** Undefined, which is no message, for what is no JSON. */
+function parseLine(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Node's channel to a forked process, or from one to its parent. */

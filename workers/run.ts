@@ -14,6 +14,7 @@ import { type Config, connectRedis, FloeError } from '../jobs/index.ts';
 import { openStore } from '../store/index.ts';
 import { type Store, StoreError } from '../store/store.ts';
 import { jobAccess } from './jobAccess.ts';
+import { passOverUncaught } from './lastLine.ts';
 import { ec2Notices } from './notices/ec2.ts';
 import { signalNotices } from './notices/signals.ts';
 import type { NoticeSource } from './notices/source.ts';
@@ -29,6 +30,7 @@ export async function runWorker(config: Config): Promise<void> {
   try {
     await using store = await openCheckedStore(config.store);
     const worker = await start(config, { redis, store, logger });
+    using _ = passOverUncaught(logger);
     await worker.ended;
   } finally {
     redis.disconnect();
