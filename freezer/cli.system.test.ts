@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa, type ResultPromise } from 'execa';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { openStore } from '../store/index.ts';
 import { type Ceph, startCeph } from '../store/testing/ceph.ts';
 import { defaultToolbox } from '../test/support/toolbox.ts';
@@ -469,6 +469,9 @@ describe('on S3', () => {
     ceph = await startCeph();
   });
   afterAll(() => ceph?.[Symbol.asyncDispose]());
+  afterEach(() => {
+    vi.unstubAllEnvs();
+  });
 
   test('three moves, with S3 in the environment as with the docker-freezer of 2016', async () => {
     const env = { ...ceph.environment, AWS_ENDPOINT_URL_S3: ceph.endpoint, S3: `s3://${await ceph.createBucket()}/a/` };
@@ -482,5 +485,30 @@ describe('on S3', () => {
     starts.push(last);
     expect(await last.ended()).toBe(7);
     expect(starts.map(({ stdout }) => stdout).join('')).toBe(numbers(200));
+  });
+
+  test('what was frozen with a key does not thaw in another bucket, or below another prefix', async () => {
+    const [bucket, other] = [await ceph.createBucket(), await ceph.createBucket()];
+    const env = {
+      ...ceph.environment,
+      AWS_ENDPOINT_URL_S3: ceph.endpoint,
+      FREEZER_ENCRYPTION_KEY: 'ab'.repeat(32),
+    };
+    const home = `s3://${bucket}/a`;
+    await freezeAt(new Start(counting(200), { ...env, S3: home }), 5);
+    for (const [name, value] of Object.entries(ceph.environment)) vi.stubEnv(name, value);
+    vi.stubEnv('AWS_ENDPOINT_URL_S3', ceph.endpoint);
+    await using from = await openStore(home);
+    for (const elsewhere of [`s3://${other}/a`, `s3://${bucket}/b`]) {
+      await using to = await openStore(elsewhere);
+      for await (const { key } of from.list('')) await to.create(key, await from.get(key));
+      expect(await freezer(['start'], { ...env, S3: elsewhere })).toMatchObject({
+        exitCode: 125,
+        stdout: '',
+        stderr: expect.stringContaining(`was written for ${home} default; this is ${elsewhere} default`),
+      });
+    }
+    const last = new Start([], { ...env, S3: `${home}/` });
+    expect(await last.ended()).toBe(7);
   });
 });

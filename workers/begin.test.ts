@@ -49,14 +49,21 @@ test.each(['unsupported', 'imageNotFound', 'notFound'] as const)(
   },
 );
 
-test.each(['notHere', 'cannotRun', 'diskFull', 'failed', 'storeFailed', 'lost', 'cpuMismatch', 'wrongKey'] as const)(
-  '%s: it waits for a better time or another worker, with its checkpoints as they are',
-  async (code) => {
-    const later = { kind: 'later', error: expect.objectContaining({ code }) };
-    expect(await beginning(code)).toEqual(later);
-    expect(await beginning(code, { checkpoints: ['00000001-000001'] })).toEqual(later);
-  },
-);
+test.each([
+  'notHere',
+  'cannotRun',
+  'diskFull',
+  'failed',
+  'storeFailed',
+  'lost',
+  'cpuMismatch',
+  'wrongKey',
+  'otherStore',
+] as const)('%s: it waits for a better time or another worker, with its checkpoints as they are', async (code) => {
+  const later = { kind: 'later', error: expect.objectContaining({ code }) };
+  expect(await beginning(code)).toEqual(later);
+  expect(await beginning(code, { checkpoints: ['00000001-000001'] })).toEqual(later);
+});
 
 test('an image that an earlier run had is waited for', async () => {
   const later = { kind: 'later', error: expect.objectContaining({ code: 'imageNotFound' }) };

@@ -79,7 +79,7 @@ export async function claimJob(context: WorkerContext, queued: QueuedJob, lease:
 
 /** To be told in the record: the job waits until somebody has mended it. */
 function isBlocking(error: unknown): error is FreezerError | StoreError {
-  if (error instanceof FreezerError) return error.code === 'wrongKey';
+  if (error instanceof FreezerError) return error.code === 'wrongKey' || error.code === 'otherStore';
   return error instanceof StoreError && (error.code === 'damaged' || error.code === 'substituted');
 }
 

@@ -79,7 +79,10 @@ export class Signatures {
     return Buffer.from(JSON.stringify({ ...content, signature: { ...unsigned.signature, mac } }));
   }
 
-  /** Rejects with `FreezerError`: `wrongKey` where the key that signed is not among those here, `failed` when KMS does not answer. */
+  /**
+   * Rejects with `FreezerError`: `wrongKey` where the key that signed is not among those here, `otherStore` where it is authentic and was
+   * written for another store, `failed` when KMS does not answer.
+   */
   async read(key: string, bytes: Uint8Array): Promise<Reading> {
     const stored = parse(bytes);
     if (stored === null) return { kind: 'forged', reason: 'it is not JSON' };
@@ -92,8 +95,7 @@ export class Signatures {
     const right = signer && macOf(signer, key, { ...content, signature: rest });
     if (!right || !timingSafeEqual(right, Buffer.from(mac, 'hex')))
       return { kind: 'forged', reason: 'its signature is not right' };
-    if (rest.home !== this.#home && !this.#ring.readsMoved)
-      return { kind: 'forged', reason: `it was written for the store ${rest.home}` };
+    if (rest.home !== this.#home && !this.#ring.readsMoved) throw otherStore(key, rest.home, this.#home);
     return { kind: 'signed', content };
   }
 
@@ -124,6 +126,15 @@ export class Signatures {
       throw error;
     }
   }
+}
+
+/** No reason to give up what a job has: most likely the store has got another name. */
+function otherStore(key: string, home: string, here: string): FreezerError {
+  return new FreezerError(
+    'otherStore',
+    `${key} was written for ${home}; this is ${here}.`,
+    'If the store has moved, add `moved` to the keys, after a comma.',
+  );
 }
 
 function macOf(key: Uint8Array, objectKey: string, stored: object): Buffer {
