@@ -15,7 +15,8 @@ export type UnsignedManifest = Omit<Manifest, 'encryption'> & { encryption: Wrap
 /** The manifest as it is to be written. `prefix`: the `CheckpointPlace`'s; `key`: `SubKeys.manifest`. */
 export function signManifest(key: Uint8Array, manifest: UnsignedManifest, prefix: string): Manifest {
   const { keyId, wrappedKey } = manifest.encryption;
-  return { ...manifest, encryption: { keyId, wrappedKey, mac: macOf(key, manifest, prefix).toString('hex') } };
+  const mac = macOf(key, { ...manifest, encryption: { keyId, wrappedKey } }, prefix).toString('hex');
+  return { ...manifest, encryption: { keyId, wrappedKey, mac } };
 }
 
 /** Whether every word of the manifest is as it was written, for the job under this prefix. A manifest without encryption is not. */
