@@ -6,14 +6,14 @@
  * In `core-<id>.img`, one for each process and thread (images/core.proto, images/creds.proto), behind two magic words and its length:
  *
  *   core_entry         3 tc, 5 thread_core
- *   task_core_entry    1 task_state: 6 is dead, and then there is no more to it
+ *   task_core_entry    1 task_state: 2 is dead, and then there is no more to it
  *   thread_core_entry  10 creds, 11 seccomp_mode: 2 is a filter
  *   creds_entry        9 to 12 inherited, permitted, effective and bounding capabilities, 18 no_new_privs, 19 ambient ones
  */
 import { type Field, numbersOf, readMessage } from './protobuf.ts';
 
 const HEADER_BYTES = 12;
-const DEAD = 6n;
+const DEAD = 2n;
 const FILTER = 2n;
 const CAPABILITIES = { 9: 'inherited', 10: 'permitted', 11: 'effective', 12: 'bounding', 19: 'ambient' } as const;
 
