@@ -25,6 +25,11 @@ const NEVER = [
   // Groups and broadcasts reach the machine, too.
   ...['224.0.0.0/4', '240.0.0.0/4'],
 ];
+/**
+ * Of util-linux. slirp4netns unmounts all but its own for its sandbox, and where mounts are shared that would reach the machine's: those of
+ * other programs' network namespaces below /run/netns, for instance.
+ */
+const OWN_MOUNTS = ['--mount', '--propagation', 'private', '--'];
 const REMEDY =
   "Install the package slirp4netns and let the worker use /dev/net/tun, submit the job with `network: none`, or let jobs have the machine's own network (`worker.processNetwork: host`).";
 
@@ -62,14 +67,19 @@ export async function openWayOut(pid: number): Promise<WayOut> {
   const options = ['--configure', '--mtu=65520', `--cidr=${SLIRP_NETWORK}`, '--disable-host-loopback', '--disable-dns'];
   const confinement = ['--enable-sandbox', '--enable-seccomp'];
   // The kernel closes our end of exit-fd when we are killed.
-  const slirp = execa('slirp4netns', [...options, ...confinement, '--exit-fd=3', '--ready-fd=4', String(pid), DEVICE], {
-    reject: false,
-    detached: true,
-    cleanup: false,
-    stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe'],
-    buffer: { fd3: false, fd4: false },
-    maxBuffer: { stderr: 20_000 },
-  });
+  const ends = ['--exit-fd=3', '--ready-fd=4'];
+  const slirp = execa(
+    'unshare',
+    [...OWN_MOUNTS, 'slirp4netns', ...options, ...confinement, ...ends, String(pid), DEVICE],
+    {
+      reject: false,
+      detached: true,
+      cleanup: false,
+      stdio: ['ignore', 'ignore', 'pipe', 'pipe', 'pipe'],
+      buffer: { fd3: false, fd4: false },
+      maxBuffer: { stderr: 20_000 },
+    },
+  );
   const exit = slirp.stdio[3] as unknown as Writable;
   const ready = slirp.stdio[4] as unknown as Readable;
   exit.on('error', () => undefined); // it has ended, which `ended` tells
