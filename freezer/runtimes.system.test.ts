@@ -24,8 +24,15 @@ afterAll(async () => {
   vi.unstubAllEnvs();
   await engine?.[Symbol.asyncDispose]();
 });
+const lateEngines: string[] = [];
 const stage = onStage({
-  open: (stateDirectory) => openRuntimes({ names: 'auto', stateDirectory, toolboxDirectory: defaultToolbox() }),
+  open: (stateDirectory) =>
+    openRuntimes({
+      names: 'auto',
+      stateDirectory,
+      toolboxDirectory: defaultToolbox(),
+      onLateEngine: (name) => lateEngines.push(name),
+    }),
 });
 
 /** As if it were not installed. */
@@ -64,6 +71,19 @@ test('an engine that comes up after the worker is found by the first job that wa
   await engine.start();
   const runs = await Promise.all([1, 2].map(() => stage().start(['sleep', '1000'], undefined, { image })));
   expect(machine.name).toBe('process and docker');
+  // Decided when the worker started; that it still holds is said.
+  expect(lateEngines).toEqual(['docker']);
   const listed = await execa('docker', ['ps', '--quiet'], { env: engine.env });
   expect(listed.stdout.split('\n')).toHaveLength(runs.length);
+
+  const later = stage().machine('m1');
+  await later.check();
+  expect(later.name).toBe('docker');
+  const program = stage().program(['true']);
+  const { attachLease } = stage();
+  await expect(later.start({ jobId: 'a', epoch: 1, program, attachLease })).rejects.toMatchObject({
+    code: 'notHere',
+    message: expect.stringContaining('images only'),
+    remedy: expect.stringContaining('worker.runtimes: process,docker'),
+  });
 });

@@ -226,3 +226,42 @@ it('describes every option, each under an environment variable of its own', () =
   for (const option of OPTION_LIST) expect(option.description && option.byDefault && option.env).toMatch(/^FLOE_/);
   expect(new Set(OPTION_LIST.map((option) => option.env)).size).toBe(OPTION_LIST.length);
 });
+
+describe('what process jobs may have of the machine', () => {
+  it('is as little as possible by default', () => {
+    const { readablePaths, volumeRoots, processNetwork, nameservers } = load().worker;
+    expect({ readablePaths, volumeRoots, processNetwork, nameservers }).toEqual({
+      readablePaths: [],
+      volumeRoots: [],
+      processNetwork: 'isolated',
+      nameservers: [],
+    });
+  });
+
+  it('is more where it is named', () => {
+    const env = {
+      FLOE_READABLE_PATHS: '/srv/genomes, /home/data',
+      FLOE_VOLUME_ROOTS: '/srv',
+      FLOE_NAMESERVERS: '192.0.2.1',
+    };
+    expect(load(env).worker).toMatchObject({
+      readablePaths: ['/srv/genomes', '/home/data'],
+      volumeRoots: ['/srv'],
+      nameservers: ['192.0.2.1'],
+    });
+  });
+
+  it.each(['/', '/proc', '/sys/fs', '/dev/shm', '/run', '/var', '/var/run', 'srv', '/srv/../root', '/srv/'])(
+    'is never %s',
+    (path) => {
+      expect(refusal(() => load({ FLOE_READABLE_PATHS: path }))).toContain('FLOE_READABLE_PATHS');
+    },
+  );
+
+  it('is never what holds Floe’s state', () => {
+    const env = { FLOE_STATE_DIR: '/srv/floe/state' };
+    for (const path of ['/srv', '/srv/floe', '/srv/floe/state'])
+      expect(refusal(() => load({ ...env, FLOE_READABLE_PATHS: path }))).toContain('what Floe keeps');
+    expect(load({ ...env, FLOE_READABLE_PATHS: '/srv/fl' }).worker.readablePaths).toEqual(['/srv/fl']);
+  });
+});

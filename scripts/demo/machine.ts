@@ -70,6 +70,8 @@ function startWorker(name: string, stateDir: string, cluster: Cluster, metadataU
       FLOE_STATE_DIR: stateDir,
       FLOE_WORKER_NAME: name,
       FLOE_SLOTS: String(SLOTS),
+      // By name: where there is a container engine, jobs without an image would not run.
+      FLOE_RUNTIMES: 'process',
       FLOE_NOTICE_SOURCE: 'ec2',
       FLOE_NOTICE_POLL_MS: '500',
       AWS_EC2_METADATA_SERVICE_ENDPOINT: metadataUrl,

@@ -18,7 +18,7 @@ export interface WorkerSettings {
   readonly slots?: number;
   readonly lockDurationMs?: number;
   readonly stopMarginMs?: number;
-  /** As `FLOE_RUNTIMES`. Default: what this machine has. */
+  /** As `FLOE_RUNTIMES`. Default `process`. */
   readonly runtimes?: string;
   /** As `FLOE_SECRETS_DIR`. Default none. */
   readonly secretsDir?: string;
@@ -127,7 +127,7 @@ function spawnWorker(name: string, stateDir: string, place: Place, metadataUrl: 
       FLOE_SLOTS: String(settings.slots ?? 1),
       FLOE_LOCK_DURATION_MS: String(settings.lockDurationMs ?? LOCK.lockDurationMs),
       FLOE_STOP_MARGIN_MS: String(settings.stopMarginMs ?? LOCK.stopMarginMs),
-      ...(settings.runtimes === undefined ? {} : { FLOE_RUNTIMES: settings.runtimes }),
+      FLOE_RUNTIMES: settings.runtimes ?? 'process',
       ...(settings.secretsDir === undefined ? {} : { FLOE_SECRETS_DIR: settings.secretsDir }),
       FLOE_NOTICE_SOURCE: 'ec2',
       FLOE_NOTICE_POLL_MS: '200',
