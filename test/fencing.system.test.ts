@@ -23,6 +23,9 @@ async function witness(): Promise<{ port: number; steps: number[] }> {
   return { port: socket.address().port, steps };
 }
 
+/** The jobs here tell the test what they do, over the machine's loopback. */
+const HEARD = { processNetwork: 'host' } as const;
+
 /** Keys in the store that a run of this epoch wrote. */
 async function written(id: string, epoch: number): Promise<string[]> {
   const objects = await Array.fromAsync(on.cluster.store.list(storeKeys.job(id)));
@@ -36,7 +39,7 @@ test('a worker that hangs has no program any more when another goes on, and says
   // It goes on until somebody listens at the other port.
   const script = `until (: < /dev/tcp/127.0.0.1/${endPort}) 2> /dev/null
     do i=$((i+1)); echo $i > /dev/udp/127.0.0.1/${port}; echo line $i; sleep 0.05; done`;
-  const one = await on.cluster.worker('one');
+  const one = await on.cluster.worker('one', HEARD);
   const id = await on.cluster.floe.submit({
     command: ['bash', '-c', script],
     checkpoint: { everyMs: 800, keep: 100, keepAtEnd: true },
@@ -46,7 +49,7 @@ test('a worker that hangs has no program any more when another goes on, and says
   expect(job).not.toEqual([]);
   one.kill('SIGSTOP');
 
-  await on.cluster.worker('two');
+  await on.cluster.worker('two', HEARD);
   await on.cluster.until(id, { worker: 'two', state: 'running' });
   expect(await stillRunning(job)).toEqual([]);
   const [storedBefore, eventsBefore] = [await written(id, 1), await eventsOf(id, 1)];
@@ -72,7 +75,7 @@ test('a worker that hangs has no program any more when another goes on, and says
 });
 
 test('a checkpoint that a worker commits after it lost the job is never thawed', async () => {
-  const one = await on.cluster.worker('one');
+  const one = await on.cluster.worker('one', HEARD);
   const id = await on.cluster.submitProgram('memory', [...WORDS, '--pace-ms', '40'], { checkpoint: { everyMs: 0 } });
   await on.cluster.untilLines(id, 3);
   const { checkpoint } = await on.cluster.floe.checkpoint(id);
@@ -81,7 +84,7 @@ test('a checkpoint that a worker commits after it lost the job is never thawed',
   await held;
   one.kill('SIGSTOP');
 
-  const two = await on.cluster.worker('two');
+  const two = await on.cluster.worker('two', HEARD);
   await on.cluster.until(id, { worker: 'two', state: 'running' });
   on.gate.open();
   const late = `${storeKeys.checkpoints(id)}manifests/00000001-000002.json`;

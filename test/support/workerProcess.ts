@@ -22,6 +22,8 @@ export interface WorkerSettings {
   readonly runtimes?: string;
   /** As `FLOE_SECRETS_DIR`. Default none. */
   readonly secretsDir?: string;
+  /** As `FLOE_PROCESS_NETWORK`: `host` where jobs tell the test something. Default `isolated`. */
+  readonly processNetwork?: 'isolated' | 'host';
 }
 
 interface Place {
@@ -129,6 +131,7 @@ function spawnWorker(name: string, stateDir: string, place: Place, metadataUrl: 
       FLOE_STOP_MARGIN_MS: String(settings.stopMarginMs ?? LOCK.stopMarginMs),
       FLOE_RUNTIMES: settings.runtimes ?? 'process',
       ...(settings.secretsDir === undefined ? {} : { FLOE_SECRETS_DIR: settings.secretsDir }),
+      FLOE_PROCESS_NETWORK: settings.processNetwork ?? 'isolated',
       FLOE_NOTICE_SOURCE: 'ec2',
       FLOE_NOTICE_POLL_MS: '200',
       FLOE_LOG_LEVEL: 'info',
