@@ -19,6 +19,7 @@ export const toolbox = {
   fillMemory: join(TOOLBOX_IN_CONTAINER, 'bin/fill-memory'),
   lastPid: join(TOOLBOX_IN_CONTAINER, 'bin/last-pid'),
   isolateNetwork: join(TOOLBOX_IN_CONTAINER, 'bin/isolate-network'),
+  answerNeighbours: join(TOOLBOX_IN_CONTAINER, 'bin/answer-neighbours'),
 } as const;
 
 /** Programs that need the toolbox's libraries. */

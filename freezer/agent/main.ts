@@ -8,15 +8,14 @@ import { writeSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { Peer, socketTransport } from '../rpc.ts';
-import { toolbox } from '../toolbox.ts';
 import { capabilities } from './capabilities.ts';
 import { checkMounts } from './checkMounts.ts';
 import { keepCode } from './common.ts';
 import { learnKernel } from './criu.ts';
+import { isolateNetwork } from './isolateNetwork.ts';
 import { Job } from './job.ts';
 import { applyLayer, saveLayer } from './layer.ts';
 import { memoryEvents } from './memoryEvents.ts';
-import { runProgram } from './program.ts';
 import { type AgentMethods, controlFiles, places, type WorkerMethods } from './protocol.ts';
 import { resolveUser } from './user.ts';
 
@@ -40,7 +39,7 @@ const methods: AgentMethods = {
   resume: () => job.resume(),
   signal: ({ signal }) => job.signal(signal),
   resolveUser: ({ user }) => resolveUser(user),
-  isolateNetwork: ({ addresses }) => runProgram(toolbox.isolateNetwork, addresses),
+  isolateNetwork: ({ addresses = [] }) => isolateNetwork(addresses),
   checkMounts: ({ expected }) => checkMounts(expected),
   memoryEvents,
   capabilities,

@@ -85,8 +85,8 @@ export interface AgentMethods {
   /** Who `user[:group]` is in the container; empty is root. Throws `unsupported` for a name that it does not know. */
   resolveUser(of: { user: string }): Promise<JobUser & { readonly home: string }>;
   /**
-   * Makes the clouds' metadata endpoints unreachable from the container, and `addresses` (`ADDRESS[/PREFIX]`) with them. Before `start` and `restore`, and only where the
-   * container has a network namespace of its own: it would cut off the machine itself.
+   * Makes the clouds' metadata endpoints unreachable from the container, and `addresses` (`ADDRESS[/PREFIX]`) with them. Before
+   * `start` and `restore`, and only where the container has a network namespace of its own: it would cut off the machine itself.
    */
   isolateNetwork(of: { addresses?: readonly string[] }): Promise<void>;
   /**

@@ -40,6 +40,19 @@ async function askForChanges(
   return parseDockerDiff(await engine.call(['diff', container], { signal }));
 }
 
+const Sized = z.object({ SizeRw: z.number().nonnegative() });
+
+/** How much the container has written to its own layer. Rejects with `EngineRefusal`. */
+export async function layerSizeBytes(
+  engine: ContainerEngine,
+  container: string,
+  signal?: AbortSignal,
+): Promise<number> {
+  const inspect = ['container', 'inspect', '--size', container];
+  const [{ SizeRw }] = await engine.ask(z.tuple([Sized]), inspect, { signal });
+  return SizeRw;
+}
+
 /** One line each: a letter, a blank, the path. */
 export function parseDockerDiff(text: string): LayerChange[] {
   const lines = text === '' ? [] : text.split('\n');

@@ -104,4 +104,11 @@ describe('an image that cannot be had', () => {
   test('what is no name of an image', async () => {
     await expect(resolving('UPPER/case:1')).rejects.toMatchObject(notFound);
   });
+
+  test.each(['--help', '-f={{.Id}}', '', 'a b', 'a\n'])(
+    'what an engine could take for something else: %j',
+    async (name) => {
+      await expect(resolving(name)).rejects.toMatchObject({ code: 'unsupported' });
+    },
+  );
 });

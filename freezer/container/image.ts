@@ -7,6 +7,8 @@ export interface Image {
   /** `name@sha256:…` when it came from a registry, else the image's own id, which is a digest, too. */
   readonly pin: string;
   readonly env: Readonly<Record<string, string>>;
+  /** Their names. */
+  readonly labels: readonly string[];
   /** What it does when nothing else is asked: its entrypoint and command. */
   readonly command: readonly string[];
   readonly user: string;
@@ -19,12 +21,21 @@ const strings = z
   .nullish()
   .transform((list) => list ?? []);
 
+/** What an image may be called, as `floe submit` has it: nothing that an engine could take for an option. */
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,511}$/;
+
+/** The digest by which a name is pinned; null for one that may mean another image tomorrow, and for what is no name. */
+export function digestOf(name: string): string | null {
+  return NAME.test(name) ? (/(?:^|@)(sha256:[0-9a-f]{64})$/.exec(name)?.[1] ?? null) : null;
+}
+
 /** What `image inspect` says; the format is Docker's, and Podman keeps to it, but for `--format`, where its answer is a list all the same. */
 const Inspected = z.object({
   Id: z.string(),
   RepoDigests: strings,
   Config: z.object({
     Env: strings,
+    Labels: z.record(z.string(), z.unknown()).nullish(),
     Entrypoint: strings,
     Cmd: strings,
     User: z.string().default(''),
@@ -35,9 +46,13 @@ const Inspected = z.object({
 
 /**
  * What the machine has under that name counts; only what it does not have is pulled. Throws `FreezerError`: `imageNotFound` when
- * nobody has it, `cannotRun` when the registry or the engine cannot be reached or the worker is not logged in, `diskFull`.
+ * nobody has it, `unsupported` when that is no name, `cannotRun` when the registry or the engine cannot be reached or the worker is not logged in, `diskFull`.
  */
 export async function resolveImage(engine: ContainerEngine, name: string, signal?: AbortSignal): Promise<Image> {
+  if (!NAME.test(name)) {
+    const what = `${JSON.stringify(name)} is not the name of an image.`;
+    throw new FreezerError('unsupported', what, 'Submit the job with the name of an image.');
+  }
   const local = await inspect(engine, name, signal);
   if (local) return local;
   await pull(engine, name, signal);
@@ -60,11 +75,12 @@ function describe({ Id, RepoDigests, Config }: z.output<typeof Inspected>, name:
   const repository = name.replace(/@.*$/, '').replace(/:[^:/]*$/, '');
   // Podman has such for images that were never in a registry, too.
   const digests = RepoDigests.filter((digest) => !digest.startsWith('localhost/'));
+  const isOfName = (digest: string) => digest.startsWith(`${repository}@`);
   const id = Id.startsWith('sha256:') ? Id : `sha256:${Id}`;
-  // What was pinned stays the same pin: a checkpoint's is compared with it.
-  const isPin = name === id || digests.includes(name);
   return {
-    pin: isPin ? name : (digests.find((digest) => digest.startsWith(`${repository}@`)) ?? digests[0] ?? id),
+    // What was pinned stays the same pin: a checkpoint's is compared with it.
+    pin: [...digests, id].find((digest) => digest === name) ?? digests.find(isOfName) ?? digests[0] ?? id,
+    labels: Object.keys(Config.Labels ?? {}),
     env: Object.fromEntries(Config.Env.map(splitPair)),
     command: [...Config.Entrypoint, ...Config.Cmd],
     user: Config.User,

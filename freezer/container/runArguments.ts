@@ -1,6 +1,7 @@
 /** The command line that makes a job's container. Its main process is the agent; what the job is, the agent is told. */
 import { join } from 'node:path';
 import { AGENT_ENVIRONMENT } from '../agent/protocol.ts';
+import { DEFAULT_PROCESSES } from '../processLimit.ts';
 import type { RunFolder } from '../run/folder.ts';
 import type { Program } from '../runtime.ts';
 import { toolbox, toolCommand } from '../toolbox.ts';
@@ -37,6 +38,9 @@ export const CAPABILITY_FOR_USERS = 'SYS_RESOURCE';
  */
 export const ALLOWANCE_BYTES = 256 * 2 ** 20;
 
+/** What it may have beyond the job's own number of processes: the agent has 12 threads, and a restore starts some programs. */
+const ALLOWANCE_PROCESSES = 64;
+
 export interface ContainerPlan {
   readonly name: string;
   /** Containers of one worker have it in common, so that the worker finds those that were left. */
@@ -59,6 +63,8 @@ export function runArguments(engine: EngineName, plan: ContainerPlan, expected: 
   const entrance = newEntrance();
   return [
     ...['run', '--detach', '--name', plan.name, '--hostname', plan.hostname],
+    // Tools of the machine act upon the labels of containers, and an image hands its own on.
+    ...image.labels.flatMap((name) => ['--label', `${name}=`]),
     ...Object.entries(plan.labels).flatMap(([key, value]) => ['--label', `${key}=${value}`]),
     ...['--user', '0:0', '--workdir', '/', '--restart', 'no', '--no-healthcheck', '--ipc', 'private'],
     ...['--cap-drop', 'ALL', ...plan.capabilities.flatMap((name) => ['--cap-add', name])],
@@ -66,6 +72,7 @@ export function runArguments(engine: EngineName, plan: ContainerPlan, expected: 
     // job has the supervisor's.
     ...['seccomp=unconfined', ...plan.securityOptions].flatMap((option) => ['--security-opt', option]),
     ...limits(engine, plan.program),
+    ...logging(engine),
     ...(plan.program.network === 'none' ? ['--network', 'none'] : []),
     // What an image has in its environment also tells the engine's hooks, those for GPUs say, what to do.
     ...Object.keys(image.env).flatMap((name) => (name === '' ? [] : ['--env', `${name}=`])),
@@ -89,14 +96,21 @@ const ENVIRONMENT = {
 };
 
 function limits(engine: EngineName, { resources }: Program): string[] {
-  const { cpus, memoryBytes, gpus } = resources ?? {};
+  const { cpus, memoryBytes, gpus, processes = DEFAULT_PROCESSES } = resources ?? {};
   const memory = memoryBytes === undefined ? undefined : String(memoryBytes + ALLOWANCE_BYTES);
   return [
+    ...['--pids-limit', String(processes + ALLOWANCE_PROCESSES)],
     ...(cpus === undefined ? [] : ['--cpus', String(cpus)]),
     // The same for both: no swap, which would let the job go beyond its limit unseen.
     ...(memory === undefined ? [] : ['--memory', memory, '--memory-swap', memory]),
     ...(gpus ? graphics(engine, gpus) : []),
   ];
+}
+
+/** Of what the agent prints, which is little. The engine keeps it on the machine's disk, and by default without a bound. */
+function logging(engine: EngineName): string[] {
+  if (engine === 'podman') return ['--log-driver', 'k8s-file', '--log-opt', 'max-size=1mb'];
+  return ['--log-driver', 'json-file', '--log-opt', 'max-size=1m', '--log-opt', 'max-file=1'];
 }
 
 /** The first so many. Podman knows `--gpus` and does nothing; its own way are the names of the Container Device Interface. */

@@ -10,15 +10,17 @@ import { type Container, ContainerRun } from '../run/containerRun.ts';
 import { explainDiskFull } from '../run/diskFull.ts';
 import { emptyFolder } from '../run/emptyFolder.ts';
 import { makeRunFolder, type RunFolder, removeRunFolder, sweepRunFolders } from '../run/folder.ts';
+import { hostAddresses } from '../run/hostAddresses.ts';
 import { type ImagesPlace, openImagesPlace, openInState, warnOfDisk } from '../run/imagesPlace.ts';
 import { orKill } from '../run/orKill.ts';
 import { Thawing } from '../run/thawing.ts';
 import type { Program, ProgramEnd, RenewLease, Run, Runtime, StartOptions, ThawOptions } from '../runtime.ts';
 import { type Bundle, publishBundle } from './bundle.ts';
-import { layerChanges } from './changes.ts';
+import { layerChanges, layerSizeBytes } from './changes.ts';
 import { type Launched, launch, removeContainer, removeLeftOvers } from './container.ts';
 import { ContainerEngine, type EngineName } from './engine.ts';
 import { type Image, resolveImage } from './image.ts';
+import { imageOf, imageOfThaw } from './imageOf.ts';
 import type { Mount } from './mounts.ts';
 import { labelsFor, sweepOrphans } from './orphans.ts';
 import { type Permissions, probe } from './probe.ts';
@@ -85,7 +87,7 @@ class ContainerRuntime implements Runtime {
       const { container, programEnd, renewLease } = await this.#launch(site, start, image, { name, folder, volumes });
       return orKill(container, start.signal, async () => {
         start.attachLease(renewLease);
-        await container.agent.request('isolateNetwork', {});
+        await container.agent.request('isolateNetwork', { addresses: await hostAddresses() });
         await container.checkMounts();
         await begin(container.agent, start.program, image, { folder, permissions: site.permissions });
         return new ContainerRun(container, programEnd, { logStart: { stdout: 0, stderr: 0 }, thawedFrom: null });
@@ -99,12 +101,12 @@ class ContainerRuntime implements Runtime {
       await using ending = new AsyncDisposableStack();
       const thawing = ending.use(new Thawing(folder, thaw, this.#options.toolboxDirectory));
       const found = await thawing.found;
-      const image = await resolveImage(this.#engine, found.image ?? imageOf(thaw.program), thaw.signal);
+      const image = await resolveImage(this.#engine, imageOfThaw(found.image, thaw.program), thaw.signal);
       const volumes = thawedVolumes(folder, volumePlaces(thaw.program, image));
       const { container, programEnd, renewLease } = await this.#launch(site, thaw, image, { name, folder, volumes });
       const run = await orKill(container, thaw.signal, async () => {
         thaw.attachLease(renewLease);
-        await container.agent.request('isolateNetwork', {});
+        await container.agent.request('isolateNetwork', { addresses: await hostAddresses() });
         await resolveUser(container.agent, thaw.program, image, site.permissions);
         await thawing.fetched();
         await container.agent.request('applyLayer', {});
@@ -200,6 +202,7 @@ class ContainerRuntime implements Runtime {
       gatherFiles: async (signal) => {
         await launched.agent.request('saveLayer', { changes: await layerChanges(this.#engine, name, signal) });
       },
+      layerSizeBytes: (signal) => layerSizeBytes(this.#engine, name, signal),
     };
     return { container, programEnd: launched.programEnd, renewLease: launched.renewLease };
   }
@@ -223,11 +226,6 @@ class ContainerRuntime implements Runtime {
       throw explainDiskFull(error);
     }
   }
-}
-
-function imageOf(program: Program): string {
-  if (program.image !== undefined) return program.image;
-  throw new FreezerError('unsupported', 'The job names no image.', 'Submit it with one.');
 }
 
 /** Starts the program as its image and its spec say. */

@@ -68,6 +68,8 @@ export interface Container {
   readonly obstacle?: Obstacle;
   /** Brings into the run's folder what moves with the job and is elsewhere; the program stands still. */
   gatherFiles?(signal: AbortSignal | undefined): Promise<void>;
+  /** What the program has written outside of the run's folder. Absent where there is no such place. */
+  layerSizeBytes?(signal?: AbortSignal): Promise<number>;
   /** Ends the container, whatever state it is in. */
   kill(): void;
 }
@@ -89,6 +91,7 @@ export class ContainerRun implements Run {
   readonly logStart: { readonly stdout: number; readonly stderr: number };
   readonly ended: Promise<ProgramEnd>;
   readonly image: string | null;
+  readonly layerSizeBytes?: (signal?: AbortSignal) => Promise<number>;
   readonly #container: Container;
   readonly #end = Promise.withResolvers<ProgramEnd>();
   readonly #filling: Filling | null;
@@ -106,6 +109,7 @@ export class ContainerRun implements Run {
     this.#filling = filling;
     this.#newest = thawedFrom;
     this.image = container.facts.image;
+    if (container.layerSizeBytes) this.layerSizeBytes = container.layerSizeBytes;
     this.workspace = container.folder.workspace;
     this.files = container.folder.files;
     this.logs = { stdout: join(container.folder.logs, 'stdout'), stderr: join(container.folder.logs, 'stderr') };

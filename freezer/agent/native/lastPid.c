@@ -9,13 +9,11 @@
  * in a mount namespace that ends with it. Needs CAP_SYS_ADMIN. Environment, as a script: CRTOOLS_SCRIPT_ACTION is the stage (CRIU's),
  * FLOE_LAST_PID the number. Exit status: 0, or 1 with the reason on stderr, upon which CRIU gives up.
  */
-#define _GNU_SOURCE
+#include "ownProc.h"
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 static int failed(const char *what) {
@@ -31,9 +29,7 @@ int main(int count, char **arguments) {
     fprintf(stderr, "usage: last-pid NUMBER\n");
     return 1;
   }
-  if (unshare(CLONE_NEWNS) != 0) return failed("last-pid: unshare");
-  if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) return failed("last-pid: mount /");
-  if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0) return failed("last-pid: mount /proc");
+  if (mount_own_proc("last-pid") != 0) return 1;
   int file = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
   if (file < 0) return failed("last-pid: ns_last_pid");
   size_t length = strlen(number);
