@@ -191,6 +191,11 @@ function refuseTooManyCpus({ resources }: Program): void {
 
 const CHANGE_RESOURCES = 'Let a worker of its pool have as much, or submit it with less in `resources`.';
 
+function tooLong(cause: EngineRefusal): FreezerError {
+  const what = 'The image has labels and variables with more, or longer, names than a command line can take.';
+  return new FreezerError('unsupported', what, 'Build the image with fewer of them.', { cause });
+}
+
 /** What engines say when a file of the image's, or a link to the root folder, keeps them from mounting what is Floe's. */
 const IN_THE_WAY =
   /container init.*(not a directory|no such file or directory)|is not a? ?directory|too many (levels of symbolic )?links|invoke a command that was not found/i;
@@ -201,6 +206,7 @@ function explainRefusal(engine: ContainerEngine, { resources }: Program, error: 
   const refused = (code: 'notHere' | 'cannotRun', remedy: string) =>
     new FreezerError(code, `${engine.name} refuses the job's container: ${error.words}`, remedy, { cause: error });
   if (error.isDown || error.code === 'diskFull') return error;
+  if (/command line would be too long/.test(error.words)) return tooLong(error);
   if (IN_THE_WAY.test(error.words)) return misplaced(error.words);
   if (resources?.gpus && /device driver|gpu|cdi/i.test(error.words))
     return refused('notHere', "Submit it to a pool whose workers have GPUs and the engine's GPU runtime.");

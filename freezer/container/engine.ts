@@ -58,7 +58,7 @@ export class ContainerEngine {
   /** What it printed. Rejects with `EngineRefusal`; with the signal's reason when that aborted. */
   async call(args: readonly string[], options: CallOptions = {}): Promise<string> {
     const { withinMs = ANSWERS_WITHIN_MS } = options;
-    const { failed, timedOut, all, stdout, stderr, exitCode, shortMessage } = await execa(this.name, args, {
+    const { failed, timedOut, all, stdout, stderr, exitCode, code, shortMessage } = await execa(this.name, args, {
       reject: false,
       all: true,
       // Of a group of its own: a Ctrl-C at the worker's terminal is the worker's to answer.
@@ -70,6 +70,8 @@ export class ContainerEngine {
     options.signal?.throwIfAborted();
     if (!failed) return options.all ? all : stdout;
     if (timedOut) throw new EngineRefusal(this.name, `nothing for ${withinMs / 1000} s`, true);
+    // An image with very many or long names of labels and variables makes it so; the engine is well.
+    if (code === 'E2BIG') throw new EngineRefusal(this.name, 'its command line would be too long', false);
     const words = lastWords(stderr) || shortMessage || 'it gave no reason';
     throw new EngineRefusal(this.name, words, exitCode === undefined || DOWN.test(stderr));
   }

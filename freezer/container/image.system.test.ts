@@ -105,6 +105,11 @@ describe('an image that cannot be had', () => {
     await expect(resolving('UPPER/case:1')).rejects.toMatchObject(notFound);
   });
 
+  test('what makes a command line too long, which is no word of an engine that is gone', async () => {
+    const calling = new ContainerEngine('docker').call(['version', 'x'.repeat(200_000)]);
+    await expect(calling).rejects.toMatchObject({ isDown: false, code: 'cannotRun' });
+  });
+
   test.each(['--help', '-f={{.Id}}', '', 'a b', 'a\n'])(
     'what an engine could take for something else: %j',
     async (name) => {
