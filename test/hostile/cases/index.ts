@@ -1,0 +1,10 @@
+/** Every case, by kind. */
+import type { Attack } from '../attack.ts';
+import { archives } from './archives.ts';
+import { disk } from './disk.ts';
+import { files } from './files.ts';
+import { network } from './network.ts';
+import { processes } from './processes.ts';
+import { specs } from './specs.ts';
+
+export const attacks: readonly Attack[] = [...files, ...archives, ...processes, ...network, ...disk, ...specs];

@@ -1,0 +1,133 @@
+/**
+ * Tries all attacks, in one runtime after the other: several at once, on two workers that are replaced in turn, so that
+ * jobs move while they run, beside honest jobs. What is wrong is collected; nothing stops the run but the signal.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import pLimit from 'p-limit';
+import { type Attack, attempt } from './attack.ts';
+import { Breach, messageOf } from './breach.ts';
+import { secretsInCommon } from './evidence.ts';
+import { HonestWork } from './honest.ts';
+import { type Weight, weigh } from './measures.ts';
+import type { Summary, Tried } from './report.ts';
+import { type RuntimeName, Stage } from './stage.ts';
+import type { Worker } from './worker.ts';
+
+const WORKERS = 2;
+const SLOTS = 5;
+const ATTACKS_AT_ONCE = 4;
+const REPLACE_EVERY_MS = 20_000;
+const DRAIN_WITHIN_MS = 120_000;
+
+export interface RunOptions {
+  readonly runtimes: readonly RuntimeName[];
+  readonly attacks: readonly Attack[];
+  readonly signal: AbortSignal;
+  /** Told of each attack when it has ended. */
+  readonly onTried?: (tried: Tried) => void;
+}
+
+/** Rejects only when the stage cannot be set, or with the signal's reason. */
+export async function runHostile({ runtimes, attacks, signal, onTried }: RunOptions): Promise<Summary> {
+  const startedAt = performance.now();
+  await using stage = await Stage.open(runtimes);
+  const run = new HostileRun(stage, signal, onTried ?? (() => undefined));
+  const honest: Summary['honest'] = {};
+  for (const runtime of runtimes) {
+    const here = attacks.filter((attack) => attack.runtimes?.includes(runtime) ?? true);
+    Object.assign(honest, { [runtime]: await run.inRuntime(runtime, here) });
+  }
+  await run.lookAround('the last attack');
+  for (const secret of await secretsInCommon(stage, run.owners))
+    run.breaches.push(`a secret is where it can be read: ${secret}`);
+  const { tried, breaches } = run;
+  return { tried, breaches, honest, weights: await weighAll(stage), tookMs: performance.now() - startedAt };
+}
+
+class HostileRun {
+  readonly tried: Tried[] = [];
+  readonly breaches: string[] = [];
+  /** Jobs that hold secrets themselves. */
+  readonly owners: string[] = [];
+  readonly #stage: Stage;
+  readonly #signal: AbortSignal;
+  readonly #onTried: (tried: Tried) => void;
+  readonly #known = new Set<string>();
+  readonly #trying = new Set<string>();
+
+  constructor(stage: Stage, signal: AbortSignal, onTried: (tried: Tried) => void) {
+    this.#stage = stage;
+    this.#signal = signal;
+    this.#onTried = onTried;
+  }
+
+  async inRuntime(runtime: RuntimeName, attacks: readonly Attack[]) {
+    const workers: Worker[] = [];
+    for (let number = 1; number <= WORKERS; number++) {
+      workers.push(await this.#stage.startWorker(`${runtime}-${number}`, runtime, { pool: runtime, slots: SLOTS }));
+    }
+    const honest = new HonestWork(this.#stage, runtime);
+    await honest.start();
+    this.owners.push(honest.secretJob);
+    const over = new AbortController();
+    const replacing = this.#replaceInTurn(workers, honest, over.signal);
+    const atOnce = pLimit(ATTACKS_AT_ONCE);
+    await Promise.all(attacks.map((attack) => atOnce(() => this.#try(runtime, attack))));
+    over.abort();
+    await replacing;
+    await honest.finish();
+    this.breaches.push(...honest.failures.map((failure) => `${runtime}: ${failure}`));
+    for (const worker of workers) await this.#stage.drain(worker, DRAIN_WITHIN_MS);
+    await this.lookAround(`the last attack on ${runtime}`);
+    return honest.count;
+  }
+
+  async #try(runtime: RuntimeName, attack: Attack): Promise<void> {
+    this.#signal.throwIfAborted();
+    const from = performance.now();
+    this.#trying.add(attack.name);
+    let ending = '';
+    let breach: string | null = null;
+    try {
+      ending = await attempt(this.#stage, runtime, attack);
+    } catch (error) {
+      breach = error instanceof Breach ? error.message : `it could not be tried: ${messageOf(error)}`;
+    }
+    this.#trying.delete(attack.name);
+    const tried = { name: attack.name, runtime, ending, breach, tookMs: performance.now() - from };
+    this.tried.push(tried);
+    this.#onTried(tried);
+    await this.lookAround(attack.name);
+  }
+
+  /** Whether anything new has been reached, changed or lost. */
+  async lookAround(after: string): Promise<void> {
+    for (const breach of [...(await this.#stage.parts.canaries.breaches()), ...this.#stage.losses]) {
+      if (this.#known.has(breach)) continue;
+      this.#known.add(breach);
+      const others = this.#trying.size === 0 ? '' : `, while ${[...this.#trying].join(', ')} went on`;
+      this.breaches.push(`${breach} (seen after ${after}${others})`);
+    }
+  }
+
+  /** Goes on until the attacks are over and an honest job has been moved. A worker that is gone is replaced, too. */
+  async #replaceInTurn(workers: Worker[], honest: HonestWork, over: AbortSignal): Promise<void> {
+    for (let turn = 0; !over.aborted || honest.count.moved === 0; turn++) {
+      const pause = over.aborted ? AbortSignal.timeout(2000) : over;
+      await delay(REPLACE_EVERY_MS, undefined, { signal: AbortSignal.any([pause, this.#signal]) }).catch(
+        () => undefined,
+      );
+      if (this.#signal.aborted) return;
+      const at = turn % workers.length;
+      const worker = workers[at];
+      if (worker === undefined || (over.aborted && honest.count.moved > 0)) return;
+      workers[at] = await this.#stage.replace(worker, DRAIN_WITHIN_MS);
+    }
+  }
+}
+
+async function weighAll(stage: Stage): Promise<Weight[]> {
+  const files = new Map(stage.workers.map((worker) => [worker.plan.name, worker.delaysFile]));
+  const weights = await Promise.all([...files].map(([name, file]) => weigh(name, file, stage.parts.idle.file)));
+  return weights.filter((weight) => weight !== null);
+}
