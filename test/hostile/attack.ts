@@ -181,7 +181,7 @@ async function untilOver(ground: Ground, id: string, withinMs: number): Promise<
     if (isFinal(record.state)) return endingOf(record);
     waitsSince = record.state === 'queued' && record.problem ? (waitsSince ?? Date.now()) : null;
     if (waitsSince !== null && Date.now() - waitsSince > WAITING_MS) break;
-    await delay(LOOK_MS);
+    await delay(LOOK_MS, undefined, { signal: ground.stage.parts.signal });
   }
   const { state, problem } = await recordOf(ground, id);
   await floe.cancel(id).catch((error: unknown) => {
@@ -190,7 +190,7 @@ async function untilOver(ground: Ground, id: string, withinMs: number): Promise<
   const cancelledBy = Date.now() + CANCEL_WITHIN_MS;
   while (!isFinal((await recordOf(ground, id)).state)) {
     require(Date.now() < cancelledBy, `it is ${state}, does not end and cannot be cancelled: ${problem}`);
-    await delay(LOOK_MS);
+    await delay(LOOK_MS, undefined, { signal: ground.stage.parts.signal });
   }
   return waitsSince === null ? 'cancelled' : `waits: ${problem}`;
 }

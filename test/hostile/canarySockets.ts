@@ -4,7 +4,7 @@
  */
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
-import { type AddressInfo, createServer, type ListenOptions, type Server } from 'node:net';
+import { type AddressInfo, createServer, type ListenOptions, type Server, type Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { execa } from 'execa';
 import type { Tokens } from './tokens.ts';
@@ -21,6 +21,7 @@ export class CanarySockets implements AsyncDisposable {
   /** This machine's own, as a neighbour on its network sees them. */
   readonly hostAddresses: readonly string[];
   readonly #connections: string[] = [];
+  readonly #sockets = new Set<Socket>();
   readonly #stack = new AsyncDisposableStack();
 
   private constructor(id: string) {
@@ -63,6 +64,8 @@ export class CanarySockets implements AsyncDisposable {
   #listener(name: string, token: string): Server {
     return createServer((socket) => {
       this.#connections.push(`somebody connected to ${name} from ${socket.remoteAddress ?? 'this machine'}`);
+      this.#sockets.add(socket);
+      socket.on('close', () => this.#sockets.delete(socket));
       socket.on('error', () => undefined); // it may be gone before it has its answer
       socket.end(`HTTP/1.0 200 OK\r\n\r\n${token}\n`);
     });
@@ -74,6 +77,7 @@ export class CanarySockets implements AsyncDisposable {
     this.#stack.defer(async () => {
       const closed = once(server, 'close');
       server.close();
+      for (const socket of this.#sockets) socket.destroy();
       await closed;
     });
     return server;

@@ -65,6 +65,7 @@ export class HonestWork {
       try {
         await this.#one(words, expected);
       } catch (error) {
+        if (this.#stage.parts.signal.aborted) return;
         this.failures.push(`an honest job (${words.join(' ')}): ${messageOf(error)}`);
       }
     } while (!this.#over.signal.aborted);
@@ -78,7 +79,7 @@ export class HonestWork {
     await writeFile(join(workspace, 'memory'), await readFile(await program('memory')), { mode: 0o755 });
     const command = ['./memory', ...words, '--pace-ms', PACE_MS];
     const id = await floe.submit(this.#spec({ command, name: 'honest', outputs: ['memory.record'] }), { workspace });
-    const result = await floe.waitUntilFinished(id, { signal: AbortSignal.timeout(WITHIN_MS) });
+    const result = await floe.waitUntilFinished(id, { signal: this.#within() });
     require(result.outcome === 'succeeded', `${id} ${result.outcome}: ${JSON.stringify(result.reason ?? result.end)}`);
     await floe.fetchOutputs(id, join(folder, 'outputs'));
     const record = await readFile(join(folder, 'outputs', 'memory.record'), 'utf8');
@@ -108,9 +109,13 @@ export class HonestWork {
     if (isFinal(state) || crashes > 0) this.failures.push(`the job with a secret is ${state}, with ${crashes} crashes`);
     if (isFinal(state)) return;
     await floe.cancel(this.secretJob);
-    await floe.waitUntilFinished(this.secretJob, { signal: AbortSignal.timeout(WITHIN_MS) });
+    await floe.waitUntilFinished(this.secretJob, { signal: this.#within() });
     const secret = await readFile(join(this.#secretIn, 'secret'));
     require(secret.length > 0, 'the folder that the secret came from is not what it was');
+  }
+
+  #within(): AbortSignal {
+    return AbortSignal.any([this.#stage.parts.signal, AbortSignal.timeout(WITHIN_MS)]);
   }
 
   #spec(spec: JobSpecInput): JobSpecInput {

@@ -42,6 +42,13 @@ async function main(): Promise<number> {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => interrupted.abort(new Error('interrupted')));
   }
+  // A defect of the harness must not leave anything behind either.
+  for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
+    process.on(event, (error: unknown) => {
+      process.stderr.write(`hostile: ${error instanceof Error ? error.stack : error}\n`);
+      interrupted.abort(error);
+    });
+  }
   try {
     const { runtimes } = options;
     const summary = await runHostile({ runtimes, attacks: chosen(options), signal: interrupted.signal, onTried: say });
@@ -54,4 +61,5 @@ async function main(): Promise<number> {
   }
 }
 
-process.exitCode = await main();
+// What an interrupted run has left waiting must not keep it.
+process.exit(await main());

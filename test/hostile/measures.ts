@@ -31,9 +31,17 @@ export class IdleProcess implements AsyncDisposable {
 
   constructor(folder: string) {
     this.file = join(folder, 'idle.delays');
-    const command = ['--import', LOOP_DELAY, '--eval', 'setInterval(() => undefined, 2 ** 30)'];
+    const command = [
+      '--pdeathsig',
+      'KILL',
+      process.execPath,
+      '--import',
+      LOOP_DELAY,
+      '--eval',
+      'setInterval(() => undefined, 2 ** 30)',
+    ];
     const env = { ...process.env, FLOE_HOSTILE_LOOP_DELAYS: this.file };
-    this.#child = spawn(process.execPath, command, { env, stdio: 'ignore' });
+    this.#child = spawn('setpriv', command, { env, stdio: 'ignore' });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

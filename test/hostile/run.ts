@@ -17,6 +17,8 @@ const WORKERS = 2;
 const SLOTS = 5;
 const ATTACKS_AT_ONCE = 4;
 const REPLACE_EVERY_MS = 20_000;
+/** Between moves that are made only because no honest job has been moved yet. */
+const LAST_PAUSE_MS = 8000;
 const DRAIN_WITHIN_MS = 120_000;
 
 export interface RunOptions {
@@ -30,18 +32,30 @@ export interface RunOptions {
 /** Rejects only when the stage cannot be set, or with the signal's reason. */
 export async function runHostile({ runtimes, attacks, signal, onTried }: RunOptions): Promise<Summary> {
   const startedAt = performance.now();
-  await using stage = await Stage.open(runtimes);
-  const run = new HostileRun(stage, signal, onTried ?? (() => undefined));
+  await using stage = await Stage.open(runtimes, signal);
+  const run = new HostileRun(stage, onTried ?? (() => undefined));
   const honest: Summary['honest'] = {};
-  for (const runtime of runtimes) {
-    const here = attacks.filter((attack) => attack.runtimes?.includes(runtime) ?? true);
-    Object.assign(honest, { [runtime]: await run.inRuntime(runtime, here) });
-  }
-  await run.lookAround('the last attack');
-  for (const secret of await secretsInCommon(stage, run.owners))
-    run.breaches.push(`a secret is where it can be read: ${secret}`);
+  const everything = async () => {
+    for (const runtime of runtimes) {
+      const here = attacks.filter((attack) => attack.runtimes?.includes(runtime) ?? true);
+      Object.assign(honest, { [runtime]: await run.inRuntime(runtime, here) });
+    }
+    await run.lookAround('the last attack');
+    const secrets = await secretsInCommon(stage, run.owners);
+    run.breaches.push(...secrets.map((secret) => `a secret is where it can be read: ${secret}`));
+  };
+  // Ctrl-C reaches Redis, too: whoever waits for it now waits for ever.
+  await Promise.race([everything(), aborted(signal)]);
   const { tried, breaches } = run;
   return { tried, breaches, honest, weights: await weighAll(stage), tookMs: performance.now() - startedAt };
+}
+
+/** Rejects with the signal's reason. */
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
 }
 
 class HostileRun {
@@ -50,14 +64,12 @@ class HostileRun {
   /** Jobs that hold secrets themselves. */
   readonly owners: string[] = [];
   readonly #stage: Stage;
-  readonly #signal: AbortSignal;
   readonly #onTried: (tried: Tried) => void;
   readonly #known = new Set<string>();
   readonly #trying = new Set<string>();
 
-  constructor(stage: Stage, signal: AbortSignal, onTried: (tried: Tried) => void) {
+  constructor(stage: Stage, onTried: (tried: Tried) => void) {
     this.#stage = stage;
-    this.#signal = signal;
     this.#onTried = onTried;
   }
 
@@ -70,11 +82,16 @@ class HostileRun {
     await honest.start();
     this.owners.push(honest.secretJob);
     const over = new AbortController();
-    const replacing = this.#replaceInTurn(workers, honest, over.signal);
+    const replacing = this.#replaceInTurn(workers, honest, over.signal).catch((error: unknown) => {
+      this.breaches.push(`the workers of ${runtime} cannot be replaced: ${messageOf(error)}`);
+    });
     const atOnce = pLimit(ATTACKS_AT_ONCE);
-    await Promise.all(attacks.map((attack) => atOnce(() => this.#try(runtime, attack))));
-    over.abort();
-    await replacing;
+    try {
+      await Promise.all(attacks.map((attack) => atOnce(() => this.#try(runtime, attack))));
+    } finally {
+      over.abort();
+      await replacing;
+    }
     await honest.finish();
     this.breaches.push(...honest.failures.map((failure) => `${runtime}: ${failure}`));
     for (const worker of workers) await this.#stage.drain(worker, DRAIN_WITHIN_MS);
@@ -83,7 +100,7 @@ class HostileRun {
   }
 
   async #try(runtime: RuntimeName, attack: Attack): Promise<void> {
-    this.#signal.throwIfAborted();
+    this.#stage.parts.signal.throwIfAborted();
     const from = performance.now();
     this.#trying.add(attack.name);
     let ending = '';
@@ -110,18 +127,17 @@ class HostileRun {
     }
   }
 
-  /** Goes on until the attacks are over and an honest job has been moved. A worker that is gone is replaced, too. */
+  /** Goes on until the attacks are over and an honest job has been moved. One that is gone is replaced, too. */
   async #replaceInTurn(workers: Worker[], honest: HonestWork, over: AbortSignal): Promise<void> {
-    for (let turn = 0; !over.aborted || honest.count.moved === 0; turn++) {
-      const pause = over.aborted ? AbortSignal.timeout(2000) : over;
-      await delay(REPLACE_EVERY_MS, undefined, { signal: AbortSignal.any([pause, this.#signal]) }).catch(
-        () => undefined,
-      );
-      if (this.#signal.aborted) return;
+    const { signal } = this.#stage.parts;
+    for (let turn = 0; !signal.aborted; turn++) {
+      const pause = over.aborted ? signal : AbortSignal.any([signal, over]);
+      const pauseMs = over.aborted ? LAST_PAUSE_MS : REPLACE_EVERY_MS;
+      await delay(pauseMs, undefined, { signal: pause }).catch(() => undefined); // there is something to look at
+      if (over.aborted && honest.count.moved > 0) return;
       const at = turn % workers.length;
       const worker = workers[at];
-      if (worker === undefined || (over.aborted && honest.count.moved > 0)) return;
-      workers[at] = await this.#stage.replace(worker, DRAIN_WITHIN_MS);
+      if (worker !== undefined && !signal.aborted) workers[at] = await this.#stage.replace(worker, DRAIN_WITHIN_MS);
     }
   }
 }

@@ -4,6 +4,7 @@
  */
 import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { Redis } from 'ioredis';
 import { Floe } from '../../producers/index.ts';
@@ -35,6 +36,8 @@ interface Parts {
   readonly canaries: Canaries;
   readonly images: Images;
   readonly idle: IdleProcess;
+  /** Aborts when the run is to end at once. */
+  readonly signal: AbortSignal;
 }
 
 export class Stage implements AsyncDisposable {
@@ -60,7 +63,7 @@ export class Stage implements AsyncDisposable {
     };
   }
 
-  static async open(runtimes: readonly RuntimeName[]): Promise<Stage> {
+  static async open(runtimes: readonly RuntimeName[], signal: AbortSignal): Promise<Stage> {
     if (runtimes.includes('docker')) await requireEngine();
     await using stack = new AsyncDisposableStack();
     const tokens = new Tokens();
@@ -73,13 +76,14 @@ export class Stage implements AsyncDisposable {
     const storeUrl = pathToFileURL(join(directory, 'store')).href;
     const store = stack.use(await openStore(storeUrl));
     await mkdir(join(directory, 'store'), { mode: 0o750 });
-    const floe = stack.use(await Floe.open({ redisUrl: redis.url, store: storeUrl, stateDir: directory }));
+    const floe = stack.adopt(await Floe.open({ redisUrl: redis.url, store: storeUrl, stateDir: directory }), inTime);
     const client = stack.adopt(new Redis(redis.url, { maxRetriesPerRequest: null }), (each) => each.disconnect());
+    client.on('error', () => undefined); // Ctrl-C ends Redis before this process
     const images = stack.use(new Images());
     const canaries = stack.use(await Canaries.plant(tokens, [directory, join(directory, 'store')]));
     const idle = stack.use(new IdleProcess(directory));
     const place = { directory, storeUrl, redisUrl: redis.url, redisPort: redis.port };
-    return new Stage({ ...place, store, floe, client, tokens, canaries, images, idle }, net, stack.move());
+    return new Stage({ ...place, store, floe, client, tokens, canaries, images, idle, signal }, net, stack.move());
   }
 
   /** `isSealed`: it encrypts. */
@@ -98,14 +102,16 @@ export class Stage implements AsyncDisposable {
     return this.#start(worker.plan);
   }
 
+  /** Resolves when it has ended, or at the latest after that time: then it is killed, and told as a loss. */
   async drain(worker: Worker, withinMs: number): Promise<void> {
-    worker.expectEnd();
-    await this.parts.floe.drain(worker.plan.name);
-    const late = Promise.withResolvers<string>();
-    const timer = setTimeout(() => late.resolve('late'), withinMs);
-    const end = await Promise.race([worker.ended, late.promise]);
-    clearTimeout(timer);
-    if (end !== 'exit 0') this.losses.push(`${worker.plan.name} was asked to drain, and ended with: ${end}`);
+    const { floe, signal } = this.parts;
+    if (worker.isRunning) {
+      worker.expectEnd();
+      await floe.drain(worker.plan.name);
+      const late = delay(withinMs, 'late', { signal }).catch(() => 'interrupted');
+      const end = await Promise.race([worker.ended, late]);
+      if (end !== 'exit 0') this.losses.push(`${worker.plan.name} was asked to drain, and ended with: ${end}`);
+    }
     await worker[Symbol.asyncDispose]();
   }
 
@@ -123,6 +129,11 @@ export class Stage implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync();
   }
+}
+
+/** Without Redis, which Ctrl-C may have ended, it would wait for ever. */
+async function inTime(floe: Floe): Promise<void> {
+  await Promise.race([floe[Symbol.asyncDispose](), delay(3000, undefined, { ref: false })]);
 }
 
 export interface WorkerOptions {

@@ -41,8 +41,9 @@ export class Worker implements AsyncDisposable {
     const before = (await log.stat()).size;
     const env = { ...process.env, ...plan.env, ...environmentOf(plan) };
     const stdio = ['ignore', log.fd, log.fd] as const;
-    const command = ['--import', LOOP_DELAY, FLOE, 'worker'];
-    const worker = new Worker(plan, spawn(process.execPath, command, { cwd: plan.stateDir, stdio: [...stdio], env }));
+    // It ends with this process, however that ends.
+    const command = ['--pdeathsig', 'KILL', process.execPath, '--import', LOOP_DELAY, FLOE, 'worker'];
+    const worker = new Worker(plan, spawn('setpriv', command, { cwd: plan.stateDir, stdio: [...stdio], env }));
     try {
       await hold(worker.pid);
       await worker.#ready(before);

@@ -3,8 +3,17 @@ import type { Attack } from '../attack.ts';
 import { archives } from './archives.ts';
 import { disk } from './disk.ts';
 import { files } from './files.ts';
+import { images } from './images.ts';
 import { network } from './network.ts';
 import { processes } from './processes.ts';
 import { specs } from './specs.ts';
 
-export const attacks: readonly Attack[] = [...files, ...archives, ...processes, ...network, ...disk, ...specs];
+export const attacks: readonly Attack[] = [
+  ...files,
+  ...archives,
+  ...images,
+  ...processes,
+  ...network,
+  ...disk,
+  ...specs,
+];

@@ -55,9 +55,9 @@ export const network: Attack[] = [
     wants: "The engine's socket, Redis', the system's: whoever connects there is root.",
     isQuick: true,
     order: (ground) => ({
-      script: `perl -MSocket -e 'for $s ("${sockets(ground).path}", glob("/run/*.sock"), glob("/run/*/*.sock"), glob("/run/*/*"), glob("/var/run/docker.sock"), glob("${ground.stage.parts.directory}/*/*.sock"), glob("/var/lib/floe*/*/*/*.sock")) {
-          next unless -S $s; print "sees $s\\n"; socket S, AF_UNIX, SOCK_STREAM, 0; print "connected to $s\\n" if connect S, sockaddr_un($s); sysread S, $a, 999; print $a }' &
-        sleep 3; kill $! 2> /dev/null; true`,
+      script: `for s in ${sockets(ground).path} /run/*.sock /run/*/*.sock /run/*/* /var/run/docker.sock ${ground.stage.parts.directory}/*/*.sock /var/lib/floe*/*/*/*.sock; do
+          [ -S $s ] && echo "sees $s" && timeout 1 perl -MSocket -e '$| = 1; socket S, AF_UNIX, SOCK_STREAM, 0; print "connected to $ARGV[0]\\n" if connect S, sockaddr_un($ARGV[0]); sysread S, $a, 999; print $a' $s
+        done; true`,
     }),
     check: (_, { stdout }) => {
       if (stdout !== '') throw new Breach(`it found sockets of the machine: ${stdout.slice(0, 300)}`);
