@@ -113,9 +113,15 @@ async function carryOut(ground: Ground, attack: Attack, order: Order): Promise<E
     if (!(error instanceof FloeError) || error.code === 'internal') throw error;
     return { ...nothing, id: null, ending: `refused ${error.code}` };
   }
-  const ending = await untilOver(ground, id, attack.withinMs ?? 60_000);
+  const ending = await untilOver(ground.stage, id, attack.withinMs ?? 60_000);
   const job = await floe.get(id).catch(() => null); // data that no job has
-  return { ending, id, job, stdout: await logOf(ground, id, 'stdout'), stderr: await logOf(ground, id, 'stderr') };
+  return {
+    ending,
+    id,
+    job,
+    stdout: await logOf(ground.stage, id, 'stdout'),
+    stderr: await logOf(ground.stage, id, 'stderr'),
+  };
 }
 
 /** Resolves to the job's id. */
@@ -172,31 +178,31 @@ async function enqueue(
 }
 
 /** One that does not end is cancelled, which must help. */
-async function untilOver(ground: Ground, id: string, withinMs: number): Promise<Ending> {
-  const { floe } = ground.stage.parts;
+export async function untilOver(stage: Stage, id: string, withinMs: number): Promise<Ending> {
+  const { floe, signal } = stage.parts;
   const until = Date.now() + withinMs;
   let waitsSince: number | null = null;
   while (Date.now() < until) {
-    const record = await recordOf(ground, id);
+    const record = await recordOf(stage, id);
     if (isFinal(record.state)) return endingOf(record);
     waitsSince = record.state === 'queued' && record.problem ? (waitsSince ?? Date.now()) : null;
     if (waitsSince !== null && Date.now() - waitsSince > WAITING_MS) break;
-    await delay(LOOK_MS, undefined, { signal: ground.stage.parts.signal });
+    await delay(LOOK_MS, undefined, { signal });
   }
-  const { state, problem } = await recordOf(ground, id);
+  const { state, problem } = await recordOf(stage, id);
   await floe.cancel(id).catch((error: unknown) => {
     if (!(error instanceof FloeError) || error.code !== 'conflict') throw error; // it has ended at last
   });
   const cancelledBy = Date.now() + CANCEL_WITHIN_MS;
-  while (!isFinal((await recordOf(ground, id)).state)) {
+  while (!isFinal((await recordOf(stage, id)).state)) {
     require(Date.now() < cancelledBy, `it is ${state}, does not end and cannot be cancelled: ${problem}`);
-    await delay(LOOK_MS, undefined, { signal: ground.stage.parts.signal });
+    await delay(LOOK_MS, undefined, { signal });
   }
   return waitsSince === null ? 'cancelled' : `waits: ${problem}`;
 }
 
-async function recordOf(ground: Ground, id: string): Promise<JobRecord> {
-  const record = await readRecord(ground.stage.parts.client, id);
+async function recordOf(stage: Stage, id: string): Promise<JobRecord> {
+  const record = await readRecord(stage.parts.client, id);
   require(record !== null, `there is no record of the job ${id} any more`);
   return record;
 }
@@ -214,7 +220,8 @@ function describe({ ending, job, stderr }: Ended): string {
 
 const SHOWN_BYTES = 2 ** 20;
 
-async function logOf({ stage }: Ground, id: string, stream: 'stdout' | 'stderr'): Promise<string> {
+/** What it wrote, as users see it; at most the first MiB, or why there is none. */
+export async function logOf(stage: Stage, id: string, stream: 'stdout' | 'stderr'): Promise<string> {
   const pieces: Buffer[] = [];
   let sizeBytes = 0;
   try {

@@ -5,6 +5,7 @@
  * Exit status: 0 when everything held; 1 when anything was reached, changed or lost, or the run failed; 2 for wrong usage; 130
  * when interrupted. Everything that it made is removed, whatever happens.
  */
+import { bucketAttacks } from './cases/bucket.ts';
 import { attacks } from './cases/index.ts';
 import { type Options, readOptions, USAGE } from './options.ts';
 import { formatSummary, held, type Tried } from './report.ts';
@@ -15,7 +16,10 @@ function chosen({ only, withBombs }: Options) {
 }
 
 function list(options: Options): void {
-  for (const { name, wants, runtimes = options.runtimes } of chosen(options)) {
+  const onBucket = bucketAttacks
+    .filter(({ name }) => options.only.test(name))
+    .map((each) => ({ ...each, runtimes: undefined }));
+  for (const { name, wants, runtimes = options.runtimes } of [...chosen(options), ...onBucket]) {
     process.stdout.write(`${name.padEnd(44)} ${runtimes.join(', ').padEnd(16)} ${wants}\n`);
   }
 }
@@ -50,8 +54,14 @@ async function main(): Promise<number> {
     });
   }
   try {
-    const { runtimes } = options;
-    const summary = await runHostile({ runtimes, attacks: chosen(options), signal: interrupted.signal, onTried: say });
+    const { runtimes, only } = options;
+    const summary = await runHostile({
+      runtimes,
+      attacks: chosen(options),
+      bucketAttacks: bucketAttacks.filter(({ name }) => only.test(name)),
+      signal: interrupted.signal,
+      onTried: say,
+    });
     process.stdout.write(formatSummary(summary));
     return held(summary) ? 0 : 1;
   } catch (error) {

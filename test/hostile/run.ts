@@ -6,8 +6,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import { type Attack, attempt } from './attack.ts';
 import { Breach, messageOf } from './breach.ts';
+import { tryOnBucket } from './bucketLane.ts';
+import type { BucketAttack } from './cases/bucket.ts';
 import { secretsInCommon } from './evidence.ts';
-import { HonestWork } from './honest.ts';
+import { type HonestCount, HonestWork } from './honest.ts';
 import { type Weight, weigh } from './measures.ts';
 import type { Summary, Tried } from './report.ts';
 import { type RuntimeName, Stage } from './stage.ts';
@@ -24,13 +26,15 @@ const DRAIN_WITHIN_MS = 120_000;
 export interface RunOptions {
   readonly runtimes: readonly RuntimeName[];
   readonly attacks: readonly Attack[];
+  /** Tried beside the others, on a worker of their own. */
+  readonly bucketAttacks: readonly BucketAttack[];
   readonly signal: AbortSignal;
   /** Told of each attack when it has ended. */
   readonly onTried?: (tried: Tried) => void;
 }
 
 /** Rejects only when the stage cannot be set, or with the signal's reason. */
-export async function runHostile({ runtimes, attacks, signal, onTried }: RunOptions): Promise<Summary> {
+export async function runHostile({ runtimes, attacks, bucketAttacks, signal, onTried }: RunOptions): Promise<Summary> {
   const startedAt = performance.now();
   await using stage = await Stage.open(runtimes, signal);
   const run = new HostileRun(stage, onTried ?? (() => undefined));
@@ -38,7 +42,7 @@ export async function runHostile({ runtimes, attacks, signal, onTried }: RunOpti
   const everything = async () => {
     for (const runtime of runtimes) {
       const here = attacks.filter((attack) => attack.runtimes?.includes(runtime) ?? true);
-      Object.assign(honest, { [runtime]: await run.inRuntime(runtime, here) });
+      Object.assign(honest, { [runtime]: await run.inRuntime(runtime, here, bucketAttacks) });
     }
     await run.lookAround('the last attack');
     const secrets = await secretsInCommon(stage, run.owners);
@@ -73,7 +77,11 @@ class HostileRun {
     this.#onTried = onTried;
   }
 
-  async inRuntime(runtime: RuntimeName, attacks: readonly Attack[]) {
+  async inRuntime(
+    runtime: RuntimeName,
+    attacks: readonly Attack[],
+    bucketAttacks: readonly BucketAttack[],
+  ): Promise<HonestCount> {
     const workers: Worker[] = [];
     for (let number = 1; number <= WORKERS; number++) {
       workers.push(await this.#stage.startWorker(`${runtime}-${number}`, runtime, { pool: runtime, slots: SLOTS }));
@@ -87,7 +95,9 @@ class HostileRun {
     });
     const atOnce = pLimit(ATTACKS_AT_ONCE);
     try {
+      const onBucket = this.#tryOnBucket(runtime, bucketAttacks);
       await Promise.all(attacks.map((attack) => atOnce(() => this.#try(runtime, attack))));
+      await onBucket;
     } finally {
       over.abort();
       await replacing;
@@ -97,6 +107,19 @@ class HostileRun {
     for (const worker of workers) await this.#stage.drain(worker, DRAIN_WITHIN_MS);
     await this.lookAround(`the last attack on ${runtime}`);
     return honest.count;
+  }
+
+  /** Never rejects. */
+  async #tryOnBucket(runtime: RuntimeName, attacks: readonly BucketAttack[]): Promise<void> {
+    try {
+      for (const tried of await tryOnBucket(this.#stage, runtime, attacks)) {
+        this.tried.push(tried);
+        this.#onTried(tried);
+      }
+    } catch (error) {
+      if (!this.#stage.parts.signal.aborted)
+        this.breaches.push(`the bucket of ${runtime} could not be attacked: ${messageOf(error)}`);
+    }
   }
 
   async #try(runtime: RuntimeName, attack: Attack): Promise<void> {

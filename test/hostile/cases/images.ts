@@ -5,19 +5,20 @@ import { require } from '../breach.ts';
 import { BASE_IMAGE } from '../stage.ts';
 
 /**
- * Stands in for programs of Floe's. It runs as root with all that the container has, reads what the job may not, and goes on
- * as if nothing had happened.
+ * Stands in for programs of Floe's, and says that it runs, and with which capabilities.
  */
 const STAND_IN = `#!/bin/sh
-cat /proc/1/environ /root/floe-hostile-*/secret > /dev/null 2>&1
-echo "OWNED uid=$(id -u) $(grep CapEff /proc/self/status)"
-exec sleep 5
+while read -r line; do case $line in CapEff*) echo "OWNED $line" ;; esac; done < /proc/self/status
+exec /bin/sleep 5
 `;
 
 /** The job says whether it has more than it should. */
 const SHOW = `grep -E '^Cap(Eff|Prm|Bnd):' /proc/self/status | grep -v ':.0000000000000000'; ls /owned* /workspace/owned* 2> /dev/null; cat /owned* 2> /dev/null; true`;
 
-function hasNothing(_: unknown, { stdout }: Ended): void {
+function hasNothing(_: unknown, { ending, stdout, stderr }: Ended): void {
+  require(!`${ending}${stderr}`.includes(
+    'OWNED',
+  ), `a program of the image ran as one of Floe's: ${ending.slice(0, 300)}`);
   require(stdout.trim() === '', `it has ${stdout.slice(0, 300)}`);
 }
 
@@ -84,8 +85,7 @@ export const images: Attack[] = [
         inImage(ground, [toolboxAt('/x/toolbox'), 'RUN ln -s /x /floe'], {
           script: `for f in $(find /x /floe/ -type f 2> /dev/null | head -100); do cp /stand-in $f; done 2> /dev/null; ls -la /x | head; sleep 4`,
         }),
-      check: (_, { stdout, stderr }) =>
-        require(!`${stdout}${stderr}`.includes('OWNED'), 'a program of the job ran as the agent'),
+      CHK,
     },
   ),
   image('workspace-is-a-link', "That the workspace is mounted over a place of Floe's or of the system.", [

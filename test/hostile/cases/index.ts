@@ -7,6 +7,7 @@ import { images } from './images.ts';
 import { network } from './network.ts';
 import { processes } from './processes.ts';
 import { specs } from './specs.ts';
+import { terminal } from './terminal.ts';
 
 export const attacks: readonly Attack[] = [
   ...files,
@@ -16,4 +17,5 @@ export const attacks: readonly Attack[] = [
   ...network,
   ...disk,
   ...specs,
+  ...terminal,
 ];
