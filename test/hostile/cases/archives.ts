@@ -30,7 +30,6 @@ export const archives: Attack[] = [
   {
     name: 'archives/files-through-a-link',
     wants: 'To write into a folder of root, through a link that the archive brings.',
-    isQuick: true,
     order: (ground) => ({
       script: SHOW,
       archive: archive(
@@ -160,7 +159,6 @@ export const archives: Attack[] = [
   {
     name: 'archives/broken-in-the-middle',
     wants: 'That an archive which ends too soon hangs or ends whoever unpacks it, or counts as whole.',
-    isQuick: true,
     order: () => {
       const whole = archive({ name: 'large', content: randomBytes(300_000) }, { name: 'last', content: 'x' });
       return { script: SHOW, archive: whole.subarray(0, whole.length / 2) };

@@ -66,7 +66,6 @@ export const disk: Attack[] = [
   {
     name: 'disk/a-line-of-ten-megabytes',
     wants: 'That somebody waits for the end of a line.',
-    isQuick: true,
     order: () => ({ script: `head -c 10000000 /dev/zero | tr '\\0' x; echo; echo end >&2`, spec: { outputs: [] } }),
     ends: /^succeeded/,
     check: (_, { stderr }) => require(stderr.includes('end\n'), `the log ends with ${stderr.slice(-100)}`),

@@ -161,7 +161,6 @@ export const files: Attack[] = [
   {
     name: 'files/come-and-go-while-saved',
     wants: 'That a file which vanishes or grows under the packer ends the worker.',
-    isQuick: true,
     order: () => ({
       script: `(setsid perl -e 'while (1) { for (1..50) { open F, ">>", "f$_"; print F "x" x 4096; close F; unlink "f$_" if rand() < .5; mkdir "d$_"; rmdir "d$_" } }' > /dev/null 2>&1 &)
         sleep 4`,
@@ -206,7 +205,6 @@ export const files: Attack[] = [
   {
     name: 'files/logs-replaced-by-links',
     wants: 'That Floe reads a file of root as its log.',
-    isQuick: true,
     order: (ground) => ({
       script: `for log in stdout stderr; do for f in ${secretFiles(ground)}; do
           ln -sf $f /floe/logs/$log; ln -sf /proc/self/environ /floe/logs/$log; mv $log /floe/logs/$log

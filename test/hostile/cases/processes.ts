@@ -32,7 +32,6 @@ export const processes: Attack[] = [
   {
     name: 'processes/privileged-calls',
     wants: 'Mounts, namespaces, modules, devices, clocks: what is for root of the machine.',
-    isQuick: true,
     order: async () => ({ files: { intrude: await intrude() }, script: './intrude privileges' }),
     check: nothingWorked,
   },

@@ -20,7 +20,6 @@ export const specs: Attack[] = [
   {
     name: 'specs/arguments-of-three-megabytes',
     wants: 'A job that the kernel can never start, on every worker in turn.',
-    isQuick: true,
     order: () => ({ spec: { command: ['/bin/echo', 'x'.repeat(3_000_000)] } }),
     ends: REFUSED_OR_FAILED,
     check: failedOnce,
@@ -82,7 +81,6 @@ export const specs: Attack[] = [
   {
     name: 'specs/places-that-are-not-the-jobs',
     wants: 'A volume at a place of the machine, of the engine or of Floe, with what is there.',
-    isQuick: true,
     order: () => ({
       script: 'find /root /etc/ssh /var/lib -type f | head',
       spec: { volumes: ['/root', '/var/lib', '/run'] },

@@ -42,7 +42,6 @@ export const terminal: Attack[] = [
   {
     name: 'terminal/orders-in-logs',
     wants: 'To give orders to the terminal of whoever reads its log.',
-    isQuick: true,
     order: () => ({ script: `printf '${PRINTED}'; printf '${PRINTED}' >&2; echo end` }),
     ends: /^succeeded/,
     check: async (ground, ended) => {
