@@ -12,7 +12,8 @@ import type { Bucket, BucketAttack, Target } from './cases/bucket.ts';
 import type { Tried } from './report.ts';
 import { BASE_IMAGE, type RuntimeName, type Stage } from './stage.ts';
 
-const STEPS = 300;
+/** Some 90 s: longer than it takes to have all of them running and frozen on a busy machine. */
+const STEPS = 800;
 const DRAIN_WITHIN_MS = 120_000;
 const END_WITHIN_MS = 150_000;
 const LOOK_MS = 200;
@@ -98,10 +99,11 @@ class BucketLane {
   /** One of each while it runs; the drain that follows takes the second. */
   async checkpoint(ids: readonly string[]): Promise<void> {
     const { floe, signal } = this.#stage.parts;
-    for (const id of ids) {
+    const once = async (id: string) => {
       while ((await this.#stdout(id)) === '') await delay(LOOK_MS, undefined, { signal });
       await floe.checkpoint(id, { signal });
-    }
+    };
+    await Promise.all(ids.map(once));
   }
 
   /** The attacker comes. What cannot be attacked, because it is not there, is no breach, and shows in the report. */

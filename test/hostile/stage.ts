@@ -14,6 +14,7 @@ import { requireEngine } from '../support/engine.ts';
 import { startRedis } from '../support/redis.ts';
 import { Canaries } from './canaries.ts';
 import { Images } from './images.ts';
+import { removeLeftContainers } from './leftContainers.ts';
 import { IdleProcess } from './measures.ts';
 import { mountBoundedDisk, SafetyNet } from './safetyNet.ts';
 import { Tokens } from './tokens.ts';
@@ -117,6 +118,9 @@ export class Stage implements AsyncDisposable {
 
   /** One that ended has another in its place, so that the run can go on. */
   async #start(plan: WorkerPlan): Promise<Worker> {
+    if (plan.runtime === 'docker') {
+      this.#stack.defer(() => removeLeftContainers(`floe.state=${join(plan.stateDir, 'workers', plan.name)}`));
+    }
     const worker = await Worker.start(plan, (pid) => this.#net.hold(pid));
     this.workers.push(worker);
     this.#stack.use(worker);
