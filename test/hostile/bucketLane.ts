@@ -9,6 +9,7 @@ import { storeKeys } from '../../jobs/index.ts';
 import { logOf, untilOver } from './attack.ts';
 import { messageOf, require } from './breach.ts';
 import type { Bucket, BucketAttack, Target } from './cases/bucket.ts';
+import { floe } from './cli.ts';
 import type { Tried } from './report.ts';
 import { BASE_IMAGE, type RuntimeName, type Stage } from './stage.ts';
 
@@ -98,10 +99,11 @@ class BucketLane {
 
   /** One of each while it runs; the drain that follows takes the second. */
   async checkpoint(ids: readonly string[]): Promise<void> {
-    const { floe, signal } = this.#stage.parts;
+    const { parts } = this.#stage;
+    const { signal } = parts;
     const once = async (id: string) => {
       while ((await this.#stdout(id)) === '') await delay(LOOK_MS, undefined, { signal });
-      await floe.checkpoint(id, { signal });
+      await parts.floe.checkpoint(id, { signal });
     };
     await Promise.all(ids.map(once));
   }
@@ -162,7 +164,7 @@ class BucketLane {
   async #fetchForged(attempt: Attempt): Promise<void> {
     await this.strike(attempt);
     const target = join(this.#stage.parts.directory, 'bucket', `fetched-${attempt.id}`);
-    await this.#stage.parts.floe.fetchOutputs(attempt.id, target).catch(() => undefined);
+    await floe(this.#stage, 'fetch', attempt.id, target);
     await rm(target, { recursive: true, force: true });
   }
 

@@ -4,9 +4,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { lstat, readdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { FloeError } from '../../../producers/index.ts';
 import type { Attack, Ground } from '../attack.ts';
 import { require } from '../breach.ts';
+import { floe } from '../cli.ts';
 
 /** A checkpoint is taken meanwhile, so each is frozen too. */
 const THEN_WAIT = 'echo made; sleep 3';
@@ -23,7 +23,7 @@ function secretFiles({ stage }: Ground): string {
 /** Fetches the outputs and resolves to the folder that they are in. */
 async function fetched({ stage, folder }: Ground, id: string | null): Promise<string> {
   const target = join(folder, 'outputs');
-  await stage.parts.floe.fetchOutputs(id ?? '', target);
+  await floe(stage, 'fetch', id ?? '', target);
   return target;
 }
 
@@ -33,17 +33,6 @@ const CHANGING = `$| = 1; mkdir $ARGV[0]; chdir $ARGV[0]; system "mkfifo pipe"; 
     for (1..20) { open F, ">>", "f$_"; print F "x" x 9999; unlink "f$_" if rand() < .5 }
     select undef, undef, undef, .001;
   }`;
-
-/** It may be refused, in Floe's own words; it may not hang. */
-async function submitWithin({ stage, runtime }: Ground, workspace: string, withinMs: number): Promise<void> {
-  const signal = AbortSignal.timeout(withinMs);
-  try {
-    await stage.parts.floe.submit({ command: ['true'], pool: runtime }, { workspace, signal });
-  } catch (error) {
-    require(!signal.aborted, 'the submission hangs');
-    require(error instanceof FloeError && error.code !== 'internal', `the submission fails with: ${error}`);
-  }
-}
 
 export const files: Attack[] = [
   {
@@ -220,7 +209,7 @@ export const files: Attack[] = [
       const changing = spawn('perl', ['-e', CHANGING, workspace], { stdio: ['ignore', 'pipe', 'ignore'] });
       try {
         await once(changing.stdout, 'data');
-        await submitWithin(ground, workspace, 30_000);
+        await floe(ground.stage, 'submit', '--workspace', workspace, '--pool', ground.runtime, '--', 'true');
       } finally {
         changing.kill('SIGKILL');
       }

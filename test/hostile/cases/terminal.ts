@@ -1,10 +1,7 @@
 /** What jobs write, and are called, on the terminal of whoever looks at them: it must not become orders to that terminal. */
-import { join } from 'node:path';
-import { execa } from 'execa';
 import type { Attack, Ended, Ground } from '../attack.ts';
 import { require } from '../breach.ts';
-
-const FLOE = join(import.meta.dirname, '../../../bin/floe.ts');
+import { floeOnTerminal } from '../cli.ts';
 
 /** Title, clear, other screen, clipboard, answers that are typed; the last one without an ESC (C1, in UTF-8). */
 const ORDERS = ['\x1b]0;owned\x07', '\x1b[2J', '\x1b[?1049h', '\x1b]52;c;b3duZWQ=\x07', '\x1b[6n', '\u009b31m'];
@@ -13,24 +10,11 @@ const PRINTED = ORDERS.join('')
   .replaceAll('\x07', '\\007')
   .replaceAll('\u009b', '\\302\\233');
 
-/** What a command of Floe's shows on a terminal. */
-async function onTerminal({ stage }: Ground, ...words: readonly string[]): Promise<string> {
-  const { redisUrl, storeUrl, directory } = stage.parts;
-  const command = [process.execPath, FLOE, ...words].map((word) => `'${word}'`).join(' ');
-  const { stdout } = await execa('script', ['--quiet', '--return', '--command', command, '/dev/null'], {
-    env: { FLOE_REDIS_URL: redisUrl, FLOE_STORE: storeUrl, FLOE_STATE_DIR: directory, TERM: 'xterm' },
-    stdin: 'ignore',
-    reject: false,
-    timeout: 40_000,
-  });
-  return stdout;
-}
-
 async function isHarmless(ground: Ground, { id }: Ended): Promise<void> {
   require(id !== null, 'it was not accepted');
   const commands = [['ls'], ['status', id], ['logs', id], ['wait', id], ['ls', '--json'], ['status', id, '--json']];
   for (const words of commands) {
-    const shown = await onTerminal(ground, ...words);
+    const shown = await floeOnTerminal(ground.stage, ...words);
     const order = ORDERS.find((each) => shown.includes(each));
     require(order === undefined, `\`floe ${words[0]}\` sends ${JSON.stringify(order)} to the terminal`);
     const secrets = ground.stage.parts.tokens.namesIn(Buffer.from(shown));
@@ -46,7 +30,7 @@ export const terminal: Attack[] = [
     ends: /^succeeded/,
     check: async (ground, ended) => {
       await isHarmless(ground, ended);
-      const shown = await onTerminal(ground, 'logs', ended.id ?? '');
+      const shown = await floeOnTerminal(ground.stage, 'logs', ended.id ?? '');
       require(shown.includes('end'), `\`floe logs\` does not show the log: ${JSON.stringify(shown)}`);
     },
   },
