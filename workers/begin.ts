@@ -161,7 +161,8 @@ function thawMode({ queued, data }: Order, checkpoint: CheckpointSummary): ThawM
 
 async function start(order: Order, secrets: JobSecrets | null): Promise<Unpassed> {
   const { context, ledger } = order;
-  const { input } = order.data;
+  const { input, spec } = order.data;
+  const { bytes, files: entries } = context.disk.limitsFor(spec.resources.diskBytes);
   const { program, ...common } = commonOptions(order, secrets);
   const run = await context.runtime.start({
     ...common,
@@ -173,6 +174,7 @@ async function start(order: Order, secrets: JobSecrets | null): Promise<Unpassed
         getFolder(context.store, input.key, directory, {
           signal: whileItFits,
           toolboxDirectory: context.toolboxDirectory,
+          limits: { bytes, entries },
           expected: input.sha256 === undefined ? undefined : { sizeBytes: input.sizeBytes, sha256: input.sha256 },
         }),
       );

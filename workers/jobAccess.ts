@@ -16,7 +16,7 @@ function floesOwn({ stateDir, store, redisUrl, worker }: Config, env: NodeJS.Pro
   return [
     stateDir,
     ...(env.FLOE_SETUP_DIR ? [env.FLOE_SETUP_DIR] : []),
-    ...(worker.imagesDir === null ? [] : [worker.imagesDir]),
+    ...[worker.imagesDir, worker.secretsDir].filter((path) => path !== null),
     ...(store.startsWith('file:') ? [fileURLToPath(store)] : []),
     ...(redisUrl?.startsWith('unix://') ? [redisUrl.slice('unix://'.length)] : []),
     ...['floe.yaml', '.env', 'worker.env', ...secrets].map((path) => resolve(path)),

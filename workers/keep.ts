@@ -25,6 +25,7 @@ export async function keepOutputs(
   const kept = await putFolder(context.store, key, run.workspace, {
     include: spec.outputs,
     toolboxDirectory: context.toolboxDirectory,
+    limits: { entries: context.disk.limitsFor(spec.resources.diskBytes).files },
     signal: lease.signal,
     onProgress: (doneBytes) => ledger.report({ step: 'keeping outputs', doneBytes, totalBytes: null }),
   });

@@ -6,6 +6,9 @@ const SCRIPT = `
 import { EventEmitter } from 'node:events';
 import { pino } from 'pino';
 import { passOverUncaught } from ${JSON.stringify(join(import.meta.dirname, 'lastLine.ts'))};
+import { exitOnUncaught } from ${JSON.stringify(join(import.meta.dirname, '../base/uncaught.ts'))};
+// As the command does that starts a worker.
+exitOnUncaught('floe', 120);
 using line = passOverUncaught(pino());
 setTimeout(() => { throw new Error('in a timer'); }, 1);
 setTimeout(() => new EventEmitter().emit('error', new Error('of an emitter')), 2);

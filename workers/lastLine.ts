@@ -10,6 +10,7 @@
  * What says that the process itself is sick is no such error: V8 ends it when its heap is full, and a signal does what it did.
  */
 import type { Logger } from 'pino';
+import { handleUncaught } from '../base/uncaught.ts';
 
 /** An error that comes back for ever must not fill the disk with its log. */
 const ALWAYS_TOLD = 100;
@@ -18,12 +19,9 @@ const THEN_EACH = 1000;
 /** From now on until disposed. */
 export function passOverUncaught(logger: Logger): Disposable {
   let count = 0;
-  const listener = (error: unknown, origin: string) => {
+  return handleUncaught((error, origin) => {
     count += 1;
     if (count > ALWAYS_TOLD && count % THEN_EACH !== 0) return;
     logger.error({ err: error, origin, count }, 'an error that nobody caught: a defect of Floe; the worker goes on');
-  };
-  // For a rejected promise, too: with a listener of this kind Node tells it here.
-  process.on('uncaughtException', listener);
-  return { [Symbol.dispose]: () => void process.off('uncaughtException', listener) };
+  });
 }

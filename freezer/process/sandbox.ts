@@ -50,7 +50,7 @@ export async function describeSandbox(options: SandboxOptions): Promise<Sandbox>
   ];
   const rest = [
     ...['--proc', '/proc', '--dev', '/dev', ...hiddenFromTheJob()],
-    ...secretsMount(folder),
+    ...(folder.secrets === null ? [] : ['--ro-bind', folder.secrets, places.secrets]),
     // As a mount of its own it cannot be renamed, and another put in its place.
     ...['--bind', folder.floe, FLOE_IN_CONTAINER, '--tmpfs', CRIU_KERNEL_FOLDER],
     ...Object.entries(movingFolders).flatMap(([place, name]) => ['--bind', join(folder.files, name), place]),
@@ -59,7 +59,6 @@ export async function describeSandbox(options: SandboxOptions): Promise<Sandbox>
     ...['--bind', folder.common, places.common],
     ...['--ro-bind', toolboxDirectory, TOOLBOX_IN_CONTAINER, '--ro-bind', source, AGENT_IN_CONTAINER],
     ...['--ro-bind', process.execPath, NODE_IN_CONTAINER, '--ro-bind', packageFile(source), '/floe/package.json'],
-    ...(folder.secrets === null ? [] : ['--remount-ro', '/run']),
     ...['--remount-ro', '/', '--chdir', '/', '--clearenv'],
     ...Object.entries(AGENT_ENVIRONMENT).flatMap(([name, value]) => ['--setenv', name, value]),
   ];
@@ -67,12 +66,6 @@ export async function describeSandbox(options: SandboxOptions): Promise<Sandbox>
     options: Buffer.concat([encode(first), await hostFiles(access, stateDirectory), encode(rest)]),
     command: [toolbox.init, NODE_IN_CONTAINER, join(AGENT_IN_CONTAINER, 'agent', `main${extension}`)],
   };
-}
-
-/** Below a /run of the job's own: the machine's need not have the place. */
-function secretsMount({ secrets }: RunFolder): string[] {
-  if (secrets === null) return [];
-  return ['--tmpfs', '/run', '--ro-bind', secrets, places.secrets];
 }
 
 /**
