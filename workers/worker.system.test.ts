@@ -88,7 +88,10 @@ describe('a job on one worker', () => {
       return stack.store.putStream(...arguments_);
     };
     const store = new Proxy(stack.store, {
-      get: (target, name) => (name === 'putStream' ? putStream : Reflect.get(target, name).bind(target)),
+      get: (target, name) => {
+        const value = name === 'putStream' ? putStream : Reflect.get(target, name);
+        return typeof value === 'function' ? value.bind(target) : value;
+      },
     });
     await stack.worker('one', { store });
     const leftOver = 'trap "" TERM HUP; echo > up; while :; do sleep 0.05; done';
