@@ -6,14 +6,16 @@
  * an execvp), and native/hold.c is one, since an image need not have a shell. Where the one of `post-dump` fails, CRIU lets
  * the program go on, and takes back the names that it gave to files (cr_dump_finish in criu/cr-dump.c).
  */
-import { watch } from 'node:fs';
 import { access, constants, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { watchIfPossible } from '../run/watchIfPossible.ts';
 import { toolbox } from '../toolbox.ts';
 import { places } from './protocol.ts';
 
-const HELD_FILE = join(places.control, 'held');
+const HELD_FILE = 'held';
 const RELEASE_PIPE = join(places.control, 'release');
+/** How often to look where nothing tells of changes. The program stands still meanwhile. */
+const LOOK_EVERY_MS = 20;
 
 /** For `criu dump`. */
 export const HOLD_OPTIONS = ['--action-script', toolbox.hold];
@@ -22,12 +24,20 @@ export const HOLD_OPTIONS = ['--action-script', toolbox.hold];
  * To be called before CRIU starts, so that what can fail fails while the program still runs. `held` of the answer resolves
  * when CRIU has dumped and waits. Disposing ends the watch.
  */
-export async function prepareHold(): Promise<{ held: Promise<void> } & Disposable> {
-  await Promise.all([HELD_FILE, RELEASE_PIPE].map((path) => rm(path, { force: true })));
+export async function prepareHold(control: string = places.control): Promise<{ held: Promise<void> } & Disposable> {
+  const heldFile = join(control, HELD_FILE);
+  await Promise.all([heldFile, RELEASE_PIPE].map((path) => rm(path, { force: true })));
   const { promise: held, resolve } = Promise.withResolvers<void>();
-  const look = () => access(HELD_FILE).then(resolve, () => undefined); // not yet
-  const watcher = watch(places.control, look);
-  return { held, [Symbol.dispose]: () => watcher.close() };
+  const look = () => access(heldFile).then(resolve, () => undefined); // not yet
+  const watcher = watchIfPossible(control, look);
+  const timer = watcher ? undefined : setInterval(look, LOOK_EVERY_MS);
+  return {
+    held,
+    [Symbol.dispose]: () => {
+      watcher?.close();
+      clearInterval(timer);
+    },
+  };
 }
 
 /** Lets CRIU go on, and with it the program. The script has the pipe open before it says that it holds. */

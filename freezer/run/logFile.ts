@@ -1,7 +1,8 @@
 /** A log of a run, read while its program writes it. */
-import { constants, type FSWatcher, watch } from 'node:fs';
+import { constants, type FSWatcher } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { FreezerError } from '../errors.ts';
+import { watchIfPossible } from './watchIfPossible.ts';
 
 /** How long a change that inotify does not tell (some network file systems, no watch left) stays unseen. */
 const LOOK_ANYWAY_MS = 1000;
@@ -73,14 +74,5 @@ export class LogFile implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#watcher?.close();
     await this.#file.close();
-  }
-}
-
-/** Null when inotify has no watch left (ENOSPC, EMFILE): then the look at every second is all there is. */
-function watchIfPossible(path: string, onChange: () => void): FSWatcher | null {
-  try {
-    return watch(path, onChange).on('error', onChange);
-  } catch {
-    return null;
   }
 }
