@@ -21,6 +21,7 @@ import { DEFAULT_LOG_BYTES_IN_REDIS, type WorkerDescription } from '../jobs/inde
 import type { Store } from '../store/store.ts';
 import type { WorkerContext } from './context.ts';
 import { type DiskOptions, DiskWatch } from './diskWatch.ts';
+import { raiseEpollWatches } from './epollWatches.ts';
 import { Intake } from './intake.ts';
 import { LogRoom } from './logRoom.ts';
 import type { Notice, NoticeSource } from './notices/source.ts';
@@ -77,6 +78,7 @@ export interface RunningWorker extends AsyncDisposable {
 /** Throws `FreezerError` `cannotRun` when this machine cannot freeze. */
 export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
   const machine = await options.runtime.check();
+  await raiseEpollWatches(options.logger);
   void keepSpareEngine({ storeUrl: options.storeUrl });
   const daemon = new Daemon(options, machine, await DiskWatch.open(options.disk, options.logger));
   await daemon.start();
