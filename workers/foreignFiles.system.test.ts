@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { zstdDecompressSync } from 'node:zlib';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { parseJobSpec, storeKeys } from '../jobs/index.ts';
+import { parseJobSpec, sendRequest, storeKeys } from '../jobs/index.ts';
 import { putFolder } from '../store/folder.ts';
 import { Stack } from './testing/stack.ts';
 
@@ -41,6 +41,19 @@ test('files of every type and name end no worker and no job: they are kept, or n
     { path: 'socket', reason: 'socket' },
   ];
   expect(result?.outputs).toMatchObject({ files: 11, exceptions: { count: 2, examples } });
+  const next = await stack.submit({ command: ['true'] });
+  await stack.until(next, { state: 'succeeded' });
+});
+
+test('outputs that take for ever to find can be given up: the job is cancelled, and its worker free', async () => {
+  await stack.worker('one');
+  // Regular expressions try this in more ways than there are atoms.
+  const command = ['touch', 'a'.repeat(200)];
+  const id = await stack.submit({ command, outputs: ['+(a|aa|aaa)b'] });
+  await expect.poll(async () => (await stack.record(id)).progress?.step, { timeout: 30_000 }).toBe('keeping outputs');
+  await sendRequest(stack.redis, { type: 'cancel', jobId: id });
+  const { result } = await stack.until(id, { state: 'cancelled' });
+  expect(result).toMatchObject({ outcome: 'cancelled', logs: { stdout: { sizeBytes: 0 } } });
   const next = await stack.submit({ command: ['true'] });
   await stack.until(next, { state: 'succeeded' });
 });

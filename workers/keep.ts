@@ -12,22 +12,25 @@ import type { QueuedJob } from './queuedJob.ts';
 type Logs = NonNullable<JobResult['logs']>;
 type Outputs = NonNullable<JobResult['outputs']>;
 
-/** Rejects with `StoreError`. */
+/** Rejects with `StoreError`, or with the signal's reason. */
 export async function keepOutputs(
   context: WorkerContext,
   queued: QueuedJob,
   run: Run,
   spec: JobSpec,
   ledger: Ledger,
-  lease: Lease,
+  signal: AbortSignal,
 ): Promise<Outputs> {
   const key = storeKeys.outputs(queued.id, queued.epoch);
+  const onProgress = (doneBytes: number) => ledger.report({ step: 'keeping outputs', doneBytes, totalBytes: null });
+  // It may take a while to find them.
+  onProgress(0);
   const kept = await putFolder(context.store, key, run.workspace, {
     include: spec.outputs,
     toolboxDirectory: context.toolboxDirectory,
     limits: { entries: context.disk.limitsFor(spec.resources.diskBytes).files },
-    signal: lease.signal,
-    onProgress: (doneBytes) => ledger.report({ step: 'keeping outputs', doneBytes, totalBytes: null }),
+    signal,
+    onProgress,
   });
   const { sizeBytes, sha256, files, unmatched } = kept;
   const { count, examples } = kept.exceptions;

@@ -197,11 +197,14 @@ class Watch implements Disposable {
 
   /** A program whose files nobody can read has not succeeded: told at once, since no other try would go better. */
   async #keepOutputs(result: JobResult, insist: InsistOptions): Promise<Partial<JobResult>> {
-    const { context, queued, ledger, data, lease } = this.#order;
-    const keep = () => keepOutputs(context, queued, this.#run, data.spec, ledger, lease);
+    const { context, queued, ledger, data, lease, wishes } = this.#order;
+    const over = AbortSignal.any([lease.signal, wishes.deadline, wishes.cancelWanted]);
+    const keep = () => keepOutputs(context, queued, this.#run, data.spec, ledger, over);
     try {
-      return { outputs: await lease.insist(keep, insist) };
+      return { outputs: await lease.insist(keep, { ...insist, signal: over }) };
     } catch (error) {
+      // Patterns and files are the job's own, and can take any time.
+      if (wishes.cancel && !lease.signal.aborted) return cancelledResult(context, queued);
       if (!(error instanceof StoreError && isOfFiles(error))) throw error;
       const message = `Its outputs could not be kept: ${error.message} ${error.remedy}`;
       return { outcome: 'failed', reason: result.reason ?? { code: 'outputsUnreadable', message } };

@@ -21,6 +21,7 @@ export class Wishes {
   checkpoint: string | null = null;
   #changed = Promise.withResolvers<void>();
   readonly #kill = new AbortController();
+  readonly #cancel = new AbortController();
   readonly #leave = new AbortController();
   readonly #deadline = new AbortController();
   readonly #ended = new AbortController();
@@ -31,6 +32,7 @@ export class Wishes {
   ): void {
     Object.assign(this, wishes);
     if (this.cancel || this.timedOut || this.disk || this.deadlinePassed) this.#kill.abort();
+    if (this.cancel) this.#cancel.abort();
     if (this.move || this.cancel) this.#leave.abort();
     if (this.deadlinePassed) this.#deadline.abort();
     if (this.end) this.#ended.abort();
@@ -40,6 +42,11 @@ export class Wishes {
   /** Aborts when the program is to be killed: whatever freeze is under way has become useless. */
   get killWanted(): AbortSignal {
     return this.#kill.signal;
+  }
+
+  /** Aborts with `cancel`. */
+  get cancelWanted(): AbortSignal {
+    return this.#cancel.signal;
   }
 
   /** Aborts when a job that has not begun need not begin here, and when a periodic checkpoint is in the way of more. */
