@@ -25,7 +25,15 @@ import type { Mount } from './mounts.ts';
 import { labelsFor, sweepOrphans } from './orphans.ts';
 import { type Permissions, probe } from './probe.ts';
 import { CAPABILITIES, CAPABILITY_FOR_USERS } from './runArguments.ts';
-import { createVolumes, makeOwnFolders, ownMounts, thawedVolumes, volumePlaces, withSecrets } from './volumes.ts';
+import {
+  createVolumes,
+  makeOwnFolders,
+  newVolumePlaces,
+  ownMounts,
+  thawedVolumes,
+  volumePlaces,
+  withSecrets,
+} from './volumes.ts';
 
 export interface ContainerRuntimeOptions {
   readonly engine: EngineName;
@@ -81,7 +89,7 @@ class ContainerRuntime implements Runtime {
     return this.#inFolder(start, async (folder, name) => {
       await makeOwnFolders(folder);
       await start.prepareWorkspace?.(folder.workspace);
-      const places = volumePlaces(start.program, image);
+      const places = newVolumePlaces(start.program, image);
       const named = { container: name, labels: site.labels };
       const volumes = await createVolumes(this.#engine, folder, named, places);
       const { container, programEnd, renewLease } = await this.#launch(site, start, image, { name, folder, volumes });

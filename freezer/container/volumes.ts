@@ -59,6 +59,20 @@ export function volumePlaces(program: Pick<Program, 'volumes'>, image: Pick<Imag
   return wanted.sort();
 }
 
+/** Of image and job together. Each is a call to the engine, and nothing can be cancelled meanwhile. */
+const MOST_VOLUMES = 100;
+
+/**
+ * The same for a job that starts from the beginning. Throws `FreezerError` `unsupported` for too many besides; a checkpoint that has
+ * more can be thawed, because its volumes need no calls.
+ */
+export function newVolumePlaces(program: Pick<Program, 'volumes'>, image: Pick<Image, 'volumes'>): string[] {
+  const places = volumePlaces(program, image);
+  if (places.length <= MOST_VOLUMES) return places;
+  const what = `The image and the job have ${places.length} volumes together, and the limit is ${MOST_VOLUMES}.`;
+  throw new FreezerError('unsupported', what, 'Make one volume of a folder that has several of them.');
+}
+
 /** `/data/` and `/srv/../data` are `/data`. */
 function shortest(path: string): string {
   return normalize(path).replace(/(?<=.)\/$/, '');
