@@ -13,7 +13,9 @@ import type { Store } from '../../store/store.ts';
 import { requireEngine } from '../support/engine.ts';
 import { startRedis } from '../support/redis.ts';
 import { Canaries } from './canaries.ts';
+import { DashboardProcess } from './dashboardProcess.ts';
 import { Images } from './images.ts';
+import { plantJobSecrets } from './jobSecrets.ts';
 import { removeLeftContainers } from './leftContainers.ts';
 import { IdleProcess } from './measures.ts';
 import { mountBoundedDisk, SafetyNet } from './safetyNet.ts';
@@ -30,6 +32,8 @@ interface Parts {
   readonly redisUrl: string;
   readonly redisPort: number;
   readonly storeUrl: string;
+  /** The workers' own, with what the operator gives to jobs. */
+  readonly secretsDirectory: string;
   readonly store: Store;
   readonly floe: Floe;
   readonly client: Redis;
@@ -51,6 +55,7 @@ export class Stage implements AsyncDisposable {
   readonly #stack: AsyncDisposableStack;
   readonly #secrets: Readonly<Record<string, string>>;
   readonly #key: string;
+  #dashboard: Promise<DashboardProcess> | undefined;
 
   private constructor(parts: Parts, net: SafetyNet, stack: AsyncDisposableStack) {
     this.parts = parts;
@@ -81,20 +86,29 @@ export class Stage implements AsyncDisposable {
     const client = stack.adopt(new Redis(redis.url, { maxRetriesPerRequest: null }), (each) => each.disconnect());
     client.on('error', () => undefined); // Ctrl-C ends Redis before this process
     const images = stack.use(new Images());
-    const canaries = stack.use(await Canaries.plant(tokens, [directory, join(directory, 'store')]));
+    const secretsDirectory = join(directory, 'secrets');
+    await plantJobSecrets(secretsDirectory, runtimes, tokens);
+    const folders = [directory, join(directory, 'store'), secretsDirectory];
+    const canaries = stack.use(await Canaries.plant(tokens, folders));
     const idle = stack.use(new IdleProcess(directory));
-    const place = { directory, storeUrl, redisUrl: redis.url, redisPort: redis.port };
+    const place = { directory, secretsDirectory, storeUrl, redisUrl: redis.url, redisPort: redis.port };
     return new Stage({ ...place, store, floe, client, tokens, canaries, images, idle, signal }, net, stack.move());
   }
 
   /** `isSealed`: it encrypts. */
   async startWorker(name: string, runtime: RuntimeName, options: WorkerOptions): Promise<Worker> {
-    const { directory, redisUrl, storeUrl } = this.parts;
+    const { directory, secretsDirectory } = this.parts;
     const stateDir = join(directory, name);
     await mkdir(stateDir, { recursive: true, mode: 0o700 });
     const key: Record<string, string> = options.isSealed ? { FLOE_ENCRYPTION_KEY: this.#key } : {};
-    const env = { FLOE_REDIS_URL: redisUrl, FLOE_STORE: storeUrl, ...this.#secrets, ...key };
+    const env = { ...this.#connections, FLOE_SECRETS_DIR: secretsDirectory, ...this.#secrets, ...key };
     return this.#start({ name, runtime, stateDir, env, pool: options.pool, slots: options.slots });
+  }
+
+  /** Started when it is first asked for. */
+  dashboard(): Promise<DashboardProcess> {
+    this.#dashboard ??= this.#startDashboard();
+    return this.#dashboard;
   }
 
   /** Asks a worker to give its jobs back. Resolves when it has ended and another has taken its place. */
@@ -114,6 +128,17 @@ export class Stage implements AsyncDisposable {
       if (end !== 'exit 0') this.losses.push(`${worker.plan.name} was asked to drain, and ended with: ${end}`);
     }
     await worker[Symbol.asyncDispose]();
+  }
+
+  get #connections(): Record<string, string> {
+    const { redisUrl, storeUrl } = this.parts;
+    return { FLOE_REDIS_URL: redisUrl, FLOE_STORE: storeUrl };
+  }
+
+  async #startDashboard(): Promise<DashboardProcess> {
+    const { directory, tokens } = this.parts;
+    const env = { ...this.#connections, FLOE_STATE_DIR: directory };
+    return this.#stack.use(await DashboardProcess.start(env, tokens.make("the dashboard's password")));
   }
 
   /** One that ended has another in its place, so that the run can go on. */

@@ -171,6 +171,17 @@ export const files: Attack[] = [
     order: () => ({ script: `mkdir d; echo x > d/f; chmod 0 d/f d; touch none; chmod 0 none; ${THEN_WAIT}` }),
   },
   {
+    name: 'files/that-nobody-can-remove',
+    wants: 'Files that stay on the disk for ever: immutable, or only to be appended to.',
+    // FS_IOC_SETFLAGS of ioctl_iflags(2): what chattr(1) calls.
+    order: () => ({
+      script: `mkdir folder; echo kept > file; perl -e 'for $n ("file", "folder", ".") { for $flag (0x10, 0x20) {
+        open F, "<", $n; print "$n has the flag $flag\\n" if ioctl F, 0x40086602, ($flags = pack "L!", $flag) } }'; ${THEN_WAIT}`,
+    }),
+    ends: /^succeeded/,
+    check: (_, { stdout }) => require(stdout === 'made\n', `it could: ${stdout.slice(0, 300)}`),
+  },
+  {
     name: 'files/times-beyond-all-formats',
     wants: 'That a time before 1970, or far beyond it, is in no field of an archive.',
     order: () => ({
