@@ -35,6 +35,12 @@ const PERIOD_US = 100_000;
 /** The kernel refuses less. */
 const SMALLEST_QUOTA_US = 1000;
 
+/**
+ * Shares the processors fairly between groups, without any setting: however many processes a job has, together they are as
+ * one job. Without it each of them takes as much as the worker.
+ */
+export const FAIR_SHARE: Controller = 'cpu';
+
 /** The controllers that these limits need. */
 export function controllersFor(limits: Limits): Controller[] {
   const wanted = { cpu: limits.cpus, memory: limits.memoryBytes, pids: limits.processes };
@@ -44,7 +50,7 @@ export function controllersFor(limits: Limits): Controller[] {
 /** What to write for one controller. `memoryBytes` and `processes` are what the whole group may have. */
 export function settingsFor(version: 1 | 2, controller: Controller, limits: Limits): Setting[] {
   if (controller === 'pids') return [{ file: 'pids.max', value: String(limits.processes) }];
-  if (controller === 'cpu') return cpuSettings(version, limits.cpus ?? Number.POSITIVE_INFINITY);
+  if (controller === 'cpu') return limits.cpus === undefined ? [] : cpuSettings(version, limits.cpus);
   return memorySettings(version, String(limits.memoryBytes));
 }
 

@@ -197,8 +197,18 @@ describe('groups', () => {
 
   test('limit nothing but processes for a job without limits', async () => {
     await untilReady(await start(GREEDY, {}));
-    expect([...(await groups('cpu')), ...(await groups('memory'))]).toEqual([]);
+    expect(await groups('memory')).toEqual([]);
+    expect(await readGroup('cpu', 'cpu.max', 'cpu.cfs_quota_us')).toMatch(/^(max|-1)/);
     expect(await readGroup('pids', 'pids.max')).toBe(String(DEFAULT_PROCESSES + ALLOWANCE_PROCESSES));
+  });
+
+  test('give a job without limits one share of the processors, however many processes it has', async () => {
+    const run = await start(`for n in 1 2 3; do sleep 1000 & done; ${GREEDY}`, {});
+    await untilReady(run);
+    const pids = (await readGroup('cpu', 'cgroup.procs')).split('\n');
+    const names = await Promise.all(pids.map(async (pid) => (await readFile(`/proc/${pid}/comm`, 'utf8')).trim()));
+    expect(names.filter((name) => name === 'sleep').length).toBeGreaterThanOrEqual(3);
+    expect(pids).not.toContain(String(process.pid));
   });
 
   test('of dead workers are removed by a check, those of the living are not', async () => {

@@ -18,6 +18,7 @@ import {
   CONTROLLERS,
   type Controller,
   controllersFor,
+  FAIR_SHARE,
   type GroupPlace,
   hasKilled,
   hasRefused,
@@ -61,12 +62,15 @@ export class RunGroup {
   /**
    * Rejects with `FreezerError` `notHere`, naming what is missing, where this worker cannot limit what the job wants limited.
    * A number of processes that the job has not asked for is left out where it cannot be had, with a warning; null when
-   * nothing else is limited.
+   * nothing else is limited. A fair share of the processors is left out as well, silently: a machine that cannot share them
+   * runs jobs all the same.
    * @param name the run's, unique on this machine; begins with the worker's process id
    */
   static async make(name: string, limits: Limits): Promise<RunGroup | null> {
+    const bounded = { ...limits, processes: limits.processes ?? DEFAULT_PROCESSES };
     try {
-      return await RunGroup.#make(name, { ...limits, processes: limits.processes ?? DEFAULT_PROCESSES });
+      const shared = await RunGroup.#make(name, bounded, [FAIR_SHARE]).catch(nullWhereItCannotBeHad);
+      return shared ?? (await RunGroup.#make(name, bounded));
     } catch (error) {
       if (limits.processes !== undefined || !(error instanceof FreezerError)) throw error;
       const group = await RunGroup.#make(name, limits);
@@ -75,8 +79,8 @@ export class RunGroup {
     }
   }
 
-  static async #make(name: string, limits: Limits): Promise<RunGroup | null> {
-    const controllers = controllersFor(limits);
+  static async #make(name: string, limits: Limits, more: readonly Controller[] = []): Promise<RunGroup | null> {
+    const controllers = [...new Set([...controllersFor(limits), ...more])];
     if (controllers.length === 0) return null;
     const folders: Folder[] = [];
     const group = new RunGroup(limits, folders);
@@ -161,6 +165,11 @@ interface LastWord {
 /** A group that somebody removed has nothing to tell: the end of the program is then told without a reason. */
 function readEvents({ directory }: Folder, file: string): Promise<string> {
   return readFile(join(directory, file), 'utf8').catch(() => '');
+}
+
+function nullWhereItCannotBeHad(error: unknown): null {
+  if (error instanceof FreezerError) return null;
+  throw error;
 }
 
 let hasWarned = false;
