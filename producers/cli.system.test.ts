@@ -29,7 +29,10 @@ afterAll(async () => {
 });
 beforeEach(() => client.flushall());
 
-function start(words: string[], env: Record<string, string> = {}) {
+/** An undefined variable is left out. */
+type Environment = Record<string, string | undefined>;
+
+function start(words: string[], env: Environment = {}) {
   return execa(process.execPath, [FLOE, ...words], {
     cwd: folder,
     env: { FLOE_REDIS_URL: redis.url, FLOE_STORE: store, FLOE_STATE_DIR: join(folder, 'state'), ...env },
@@ -37,7 +40,7 @@ function start(words: string[], env: Record<string, string> = {}) {
   });
 }
 
-async function floe(words: string[], env: Record<string, string> = {}) {
+async function floe(words: string[], env: Environment = {}) {
   const { exitCode, stdout, stderr } = await start(words, env);
   return { exitCode, stdout, stderr };
 }
@@ -235,7 +238,7 @@ describe('every command', () => {
 describe('without a configured Redis', () => {
   it('starts one that keeps the jobs, and ends it on request', async () => {
     const state = join(folder, 'embedded');
-    const env = { FLOE_REDIS_URL: '', FLOE_STORE: '', FLOE_STATE_DIR: state };
+    const env = { FLOE_REDIS_URL: undefined, FLOE_STORE: undefined, FLOE_STATE_DIR: state };
     const ids = await Promise.all([1, 2, 3].map(async () => (await floe(['submit', '--', 'x'], env)).stdout));
     try {
       expect(await floe(['stop-redis'], env)).toMatchObject({ exitCode: 0, stdout: 'Stopped.' });
@@ -247,7 +250,7 @@ describe('without a configured Redis', () => {
   });
 
   it('says what to install where there is none', async () => {
-    const found = await floe(['ls'], { FLOE_REDIS_URL: '', FLOE_STATE_DIR: join(folder, 'x'.repeat(120)) });
+    const found = await floe(['ls'], { FLOE_REDIS_URL: undefined, FLOE_STATE_DIR: join(folder, 'x'.repeat(120)) });
     expect(found).toMatchObject({ exitCode: 121, stderr: expect.stringContaining('FLOE_STATE_DIR') });
   });
 });

@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { mkdir, opendir } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { addAbortSignal, Readable } from 'node:stream';
 import { constants, zstdCompressSync } from 'node:zlib';
 import { Archiver, type ArchiverOptions } from './archive/archiver.ts';
@@ -73,7 +74,7 @@ export async function putFolder(
   if (await isEmpty(directory)) return putNothing(store, key, options);
   await using archiver = new Archiver(
     {
-      ...{ task: 'pack', directory, include, limits: { ...DEFAULT_LIMITS, ...limits } },
+      ...{ task: 'pack', directory: resolve(directory), include, limits: { ...DEFAULT_LIMITS, ...limits } },
       dataRanges: dataRangesAddon(toolboxDirectory),
     },
     archiverOptions(options),
@@ -113,7 +114,7 @@ export async function getFolder(
   try {
     await mkdir(directory, { recursive: true });
     await using archiver = new Archiver(
-      { task: 'unpack', directory, limits: { ...DEFAULT_LIMITS, ...limits } },
+      { task: 'unpack', directory: resolve(directory), limits: { ...DEFAULT_LIMITS, ...limits } },
       archiverOptions(options),
     );
     const hash = createHash('sha256');

@@ -13,6 +13,7 @@ export interface Limits {
 export type Order =
   | {
       readonly task: 'pack';
+      /** Absolute: the archiver has another working folder than its parent. */
       readonly directory: string;
       /** Sound patterns (patterns.ts), relative to the folder. Null stands for everything. */
       readonly include: readonly string[] | null;
