@@ -32,6 +32,8 @@ export interface LaunchOptions {
   readonly connectsWithinMs?: number;
 }
 
+/** With the time to copy what the image has at the places of its volumes. */
+const STARTS_WITHIN_MS = 1_800_000;
 const KILL_AFTER_MS = 2000;
 const KILLED = 128 + constants.signals.SIGKILL;
 /** How long the engine may take to tell of an end that is certain. */
@@ -55,7 +57,7 @@ export async function launch(
   const launched = new AbortController();
   const waitSignal = signal ? AbortSignal.any([signal, launched.signal]) : launched.signal;
   const agent: Agent = await awaitAgent(plan.folder.control, { ended }, () => {
-    const made = engine.call(runArguments(engine.name, plan, expected), { signal, withinMs: ANY_TIME });
+    const made = engine.call(runArguments(engine.name, plan, expected), { signal, withinMs: STARTS_WITHIN_MS });
     const exited = made.then(() => engine.call(['wait', plan.name], { withinMs: ANY_TIME }));
     exit = exited;
     const failed = exited.then(

@@ -50,6 +50,8 @@ export class ContainerEngine {
   readonly name: EngineName;
   /** Containers that have ended, and that it could not remove then. */
   readonly leftOver = new Set<string>();
+  /** Pins of the images whose files it can read without harm (imageFiles.ts). */
+  readonly harmlessImages = new Set<string>();
 
   constructor(name: EngineName) {
     this.name = name;
@@ -57,23 +59,36 @@ export class ContainerEngine {
 
   /** What it printed. Rejects with `EngineRefusal`; with the signal's reason when that aborted. */
   async call(args: readonly string[], options: CallOptions = {}): Promise<string> {
-    const { withinMs = ANSWERS_WITHIN_MS } = options;
-    const { failed, timedOut, all, stdout, stderr, exitCode, code, shortMessage } = await execa(this.name, args, {
-      reject: false,
+    const { failed, all, stdout, ...result } = await execa(this.name, args, {
+      ...common(options),
       all: true,
-      // Of a group of its own: a Ctrl-C at the worker's terminal is the worker's to answer.
-      detached: true,
-      timeout: withinMs,
       ...(options.input === undefined ? { stdin: 'ignore' } : { input: options.input }),
-      ...(options.signal === undefined ? {} : { cancelSignal: options.signal }),
     });
     options.signal?.throwIfAborted();
     if (!failed) return options.all ? all : stdout;
-    if (timedOut) throw new EngineRefusal(this.name, `nothing for ${withinMs / 1000} s`, true);
+    throw this.#refusal(result, options);
+  }
+
+  /** What it prints, as it comes. The command ends when it is no longer read. Rejects as `call` does. */
+  async *stream(args: readonly string[], options: Pick<CallOptions, 'signal' | 'withinMs'>): AsyncGenerator<Buffer> {
+    const command = execa(this.name, args, { ...common(options), stdin: 'ignore', buffer: { stdout: false } });
+    try {
+      yield* command.stdout;
+    } finally {
+      command.kill();
+    }
+    const { failed, ...result } = await command;
+    options.signal?.throwIfAborted();
+    if (failed) throw this.#refusal(result, options);
+  }
+
+  #refusal(result: Failure, { withinMs = ANSWERS_WITHIN_MS }: CallOptions): EngineRefusal {
+    const { timedOut, code, stderr, shortMessage, exitCode } = result;
+    if (timedOut) return new EngineRefusal(this.name, `nothing for ${withinMs / 1000} s`, true);
     // An image with very many or long names of labels and variables makes it so; the engine is well.
-    if (code === 'E2BIG') throw new EngineRefusal(this.name, 'its command line would be too long', false);
+    if (code === 'E2BIG') return new EngineRefusal(this.name, 'its command line would be too long', false);
     const words = lastWords(stderr) || shortMessage || 'it gave no reason';
-    throw new EngineRefusal(this.name, words, exitCode === undefined || DOWN.test(stderr));
+    return new EngineRefusal(this.name, words, exitCode === undefined || DOWN.test(stderr));
   }
 
   /** As `call`, for answers in JSON. */
@@ -90,6 +105,24 @@ export class ContainerEngine {
     const { Client, Server } = await this.ask(Version, ['version', '--format', '{{json .}}']);
     return (Server ?? Client).Version;
   }
+}
+
+interface Failure {
+  readonly timedOut: boolean;
+  readonly stderr: string;
+  readonly code?: string | undefined;
+  readonly exitCode?: number | undefined;
+  readonly shortMessage?: string | undefined;
+}
+
+function common({ signal, withinMs = ANSWERS_WITHIN_MS }: CallOptions) {
+  return {
+    reject: false,
+    // Of a group of its own: a Ctrl-C at the worker's terminal is the worker's to answer.
+    detached: true,
+    timeout: withinMs,
+    ...(signal === undefined ? {} : { cancelSignal: signal }),
+  } as const;
 }
 
 function parseJson(text: string): unknown {

@@ -106,7 +106,6 @@ describe.each([
       },
       { image, ...(volumes ? { volumes } : {}) },
     );
-    await starting.catch((e) => console.log('WORDS', e.code, e.message));
     const [started] = await Promise.allSettled([starting]);
     expect(await readFile(evidence, 'utf8')).toBe('');
     const reason = { code: 'unsupported', remedy: expect.stringContaining('links') };

@@ -20,6 +20,7 @@ import { layerChanges, layerSizeBytes } from './changes.ts';
 import { type Launched, launch, removeContainer, removeLeftOvers } from './container.ts';
 import { ContainerEngine, type EngineName } from './engine.ts';
 import { type Image, resolveImage } from './image.ts';
+import { requireHarmlessFiles } from './imageFiles.ts';
 import { imageOf, imageOfThaw } from './imageOf.ts';
 import type { Mount } from './mounts.ts';
 import { labelsFor, sweepOrphans } from './orphans.ts';
@@ -187,6 +188,7 @@ class ContainerRuntime implements Runtime {
     image: Image,
     { name, folder, volumes }: { name: string; folder: RunFolder; volumes: readonly Mount[] },
   ): Promise<{ container: CheckedContainer; programEnd: Promise<ProgramEnd>; renewLease: RenewLease }> {
+    await requireHarmlessFiles(this.#engine, image, { labels: site.labels, emptyFolder: folder.control, signal });
     const isRoot = /^(0|root)?(:|$)/.test(program.user ?? image.user);
     const launched = await launch(
       this.#engine,

@@ -20,18 +20,23 @@ export interface PrivateEngine extends TestEngine, AsyncDisposable {
   start(): Promise<void>;
 }
 
+export interface PrivateEngineOptions {
+  /** What it may have of memory for its data; beyond that it ends. Default no limit. */
+  readonly mostBytes?: number;
+}
+
 /**
  * Starts an engine and resolves when it listens. It has a network of its own, so that two engines do not meet on one bridge:
  * its containers reach each other and nothing else. Disposing of it ends its containers and removes its data.
  */
-export async function startPrivateEngine(): Promise<PrivateEngine> {
+export async function startPrivateEngine({ mostBytes }: PrivateEngineOptions = {}): Promise<PrivateEngine> {
   const shared = await requireEngine();
   const folder = await mkdtemp(join(tmpdir(), 'floe-engine-'));
   const env = { ...shared.env, DOCKER_HOST: `unix://${folder}/docker.sock` };
   let daemon: ChildProcess | undefined;
 
   const start = async () => {
-    daemon = await startDaemon(folder, env.DOCKER_HOST);
+    daemon = await startDaemon(folder, env.DOCKER_HOST, mostBytes);
   };
   const stop = async (signal: NodeJS.Signals = 'SIGTERM') => {
     if (!daemon) return;
@@ -64,7 +69,7 @@ export async function startPrivateEngine(): Promise<PrivateEngine> {
 }
 
 /** Resolves when the engine says that it listens. It gets a SIGTERM when this process ends, however that ends. */
-async function startDaemon(folder: string, host: string): Promise<ChildProcess> {
+async function startDaemon(folder: string, host: string, mostBytes?: number): Promise<ChildProcess> {
   // Of one that was killed. Its number may be anybody's by now; and containerd, which a SIGKILL takes along, may be dying still.
   for (const stale of ['pid', 'exec/containerd/containerd.pid']) await rm(join(folder, stale), { force: true });
   const files = [
@@ -76,7 +81,8 @@ async function startDaemon(folder: string, host: string): Promise<ChildProcess> 
     join(folder, 'pid'),
   ];
   const dockerd = ['dockerd', ...files, '--host', host, '--storage-driver', 'overlay2', '--shutdown-timeout', '5'];
-  const daemon = spawn('setpriv', ['--pdeathsig', 'TERM', 'unshare', '--net', ...dockerd], {
+  const limit = mostBytes === undefined ? [] : ['prlimit', `--data=${mostBytes}`];
+  const daemon = spawn('setpriv', ['--pdeathsig', 'TERM', 'unshare', '--net', ...limit, ...dockerd], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   const log: string[] = [];

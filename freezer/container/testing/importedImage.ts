@@ -1,5 +1,5 @@
 /** Images that say and hold what no Dockerfile would, made from a list of files. */
-import { chmod, copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, link, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { execa } from 'execa';
@@ -7,8 +7,18 @@ import { onTestFinished } from 'vitest';
 import { requireEngine } from '../../../test/support/engine.ts';
 import type { EngineName } from '../engine.ts';
 
-/** Where a symbolic link leads, which program of this machine is there, or what a file says; null is a folder. */
-export type ImageFile = { readonly link: string } | { readonly program: string } | { readonly text: string } | null;
+/**
+ * Where a symbolic link leads, of which file it is another name, which program of this machine is there, what a file says, how long a
+ * file of zeros is, or what `mknod` makes; null is a folder.
+ */
+export type ImageFile =
+  | { readonly link: string }
+  | { readonly hardLink: string }
+  | { readonly program: string }
+  | { readonly text: string }
+  | { readonly zeros: number }
+  | { readonly node: readonly string[] }
+  | null;
 
 export interface ImageContent {
   /** By absolute path; the folders above are made. */
@@ -22,7 +32,7 @@ export async function importedImage(engine: EngineName, { files, says = [] }: Im
   await requireEngine(engine);
   const root = await mkdtemp(join(tmpdir(), 'floe-test-image-'));
   try {
-    for (const [path, file] of Object.entries(files)) await make(join(root, path), file);
+    for (const [path, file] of Object.entries(files)) await make(root, path, file);
     const archive = await execa('tar', ['-C', root, '-c', '.'], { encoding: 'buffer' });
     const changes = says.flatMap((line) => ['--change', line]);
     const { stdout } = await execa(engine, ['import', ...changes, '-'], { input: archive.stdout });
@@ -39,11 +49,15 @@ export async function importedImage(engine: EngineName, { files, says = [] }: Im
   }
 }
 
-async function make(path: string, file: ImageFile): Promise<void> {
+async function make(root: string, place: string, file: ImageFile): Promise<void> {
+  const path = join(root, place);
   await mkdir(dirname(path), { recursive: true });
   if (file === null) await mkdir(path, { recursive: true });
   else if ('link' in file) await symlink(file.link, path);
+  else if ('hardLink' in file) await link(join(root, file.hardLink), path);
   else if ('text' in file) await writeFile(path, file.text);
+  else if ('zeros' in file) await execa('truncate', ['--size', String(file.zeros), path]);
+  else if ('node' in file) await execa('mknod', [path, ...file.node]);
   else {
     await copyFile(file.program, path);
     await chmod(path, 0o755);
