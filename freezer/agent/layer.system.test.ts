@@ -163,6 +163,16 @@ describe('with folders that stand for a container', () => {
     expect(await readFile(place('layer/deleted.json'), 'utf8')).toBe('[]');
   });
 
+  test.each([
+    ['a folder with a volume in it', '/srv'],
+    ['a file', '/file'],
+  ])('an engine that says that %s was deleted, which is there, has lost sight of the files', async (_, path) => {
+    await writeFile(place('root/file'), 'here');
+    const saving = saveLayer([{ kind: 'deleted', path }], where());
+    await expect(saving).rejects.toMatchObject({ code: 'cannotFreeze', message: expect.stringContaining(path) });
+    expect(await readdir(place('layer'))).toEqual([]);
+  });
+
   test('where no layer was saved, nothing happens', async () => {
     await applyLayer(where());
     expect(await readdir(place('root'))).toEqual(['srv']);

@@ -31,14 +31,16 @@ const NOT_THE_JOBS = ['/floe', '/.dockerenv', '/run/.containerenv', '/run/criu.k
 
 /**
  * Copies what the job changed to the layer's folder, after emptying that. What is mounted (volumes, /proc, /etc/hosts) is left out,
- * and so are sockets and device nodes. Throws `FreezerError`: `diskFull`; `cannotFreeze` for a name that is not UTF-8; `failed`.
+ * and so are sockets and device nodes. Throws `FreezerError`: `diskFull`; `cannotFreeze` for a name that is not UTF-8, and for changes that
+ * cannot be true; `failed`.
  * The folder is empty then.
  */
 export async function saveLayer(changes: readonly LayerChange[], where: LayerPlaces = {}): Promise<void> {
-  const { root, layer, toolboxDirectory, isLeftOut } = await resolve(where);
+  const { root, layer, toolboxDirectory, mountPoints, isLeftOut } = await resolve(where);
   await emptyFolder(layer);
   try {
     const wanted = changes.filter(({ path }) => !isLeftOut(path));
+    await refuseFalseDeletions(root, wanted, mountPoints);
     const paths = await pathsToCopy(root, wanted, isLeftOut);
     const deleted = wanted.filter(({ kind }) => kind === 'deleted').map(({ path }) => path);
     await writeFile(join(layer, 'deleted.json'), JSON.stringify(deleted));
@@ -87,6 +89,26 @@ async function resolve(where: LayerPlaces) {
     mountPoints,
     isLeftOut: (path: string) => leftOut.some((folder) => isWithin(path, folder)),
   };
+}
+
+/**
+ * An engine that has lost the mount of a container's files finds none, and tells that all were deleted. A layer of that would be of no
+ * use, and what the job changed would be missing in it. A folder that is there may have been made again, unless something is mounted in it.
+ */
+async function refuseFalseDeletions(
+  root: string,
+  changes: readonly LayerChange[],
+  mountPoints: readonly string[],
+): Promise<void> {
+  for (const { kind, path } of changes) {
+    if (kind !== 'deleted') continue;
+    const stats = await find(root, path);
+    if (!stats || (stats.isDirectory() && !mountPoints.some((mount) => isWithin(mount, path)))) continue;
+    const what = `The job cannot be frozen: the container engine says that ${path} was deleted, and it is there.`;
+    const remedy =
+      "See whether the mount of the container's files is still there, and start the job on another machine.";
+    throw new FreezerError('cannotFreeze', what, remedy);
+  }
 }
 
 /** Relative to `root`, each once, folders before what is in them; first of all the root itself. */

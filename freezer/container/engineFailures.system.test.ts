@@ -109,6 +109,17 @@ describe('an engine', () => {
     await expectWhole(await stage().thaw(checkpoint, 2, VOLUME));
   });
 
+  test('that has lost the mount of a container finds all of its files deleted: no such checkpoint is made', async () => {
+    const { run, checkpoint } = await startWithCheckpoint();
+    const container = await containerOf(stage());
+    const mount = await docker('inspect', '--format', '{{.GraphDriver.Data.MergedDir}}', container);
+    await execa('umount', ['--lazy', mount]);
+    const refusal = { code: 'cannotFreeze', message: expect.stringContaining('says that /') };
+    await expect(freeze(stage(), run)).rejects.toMatchObject(refusal);
+    expect(await stage().checkpoints()).toEqual([checkpoint]);
+    await expectWhole(run);
+  });
+
   test('that hangs keeps no job from running on when its freeze is cancelled', async () => {
     const { run, checkpoint } = await startWithCheckpoint();
     engine.hang();
