@@ -1,6 +1,6 @@
 /**
- * What a job in a container cannot reach: the clouds' metadata endpoints, the machine, and other containers. Decided by routes in the
- * container's own network namespace, so that no engine and no firewall of the machine has to help; the job may not change them.
+ * What a job in a container cannot reach: the clouds' metadata endpoints, the machine, and other containers. Decided by routes and
+ * policies in the container's own network namespace, so that no engine and no firewall of the machine has to help; the job may not change them.
  */
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
@@ -16,10 +16,16 @@ import { runProgram } from './program.ts';
  * Throws `FreezerError` `failed`.
  */
 export async function isolateNetwork(addresses: readonly string[]): Promise<void> {
-  const nameServers = await readNameServers();
-  const unreachable = [...addresses, ...ownNetworks()].flatMap((range) => withoutAddresses(range, nameServers));
+  const reachable = [...(await readNameServers()), ...ownIPv6Addresses()];
+  const unreachable = [...addresses, ...ownNetworks()].flatMap((range) => withoutAddresses(range, reachable));
   await runProgram(toolbox.answerNeighbours);
   await runProgram(toolbox.isolateNetwork, unreachable);
+}
+
+/** The kernel does not except them from its policies, as it does those of IPv4. */
+function ownIPv6Addresses(): string[] {
+  const interfaces = Object.values(networkInterfaces()).flatMap((addresses = []) => addresses);
+  return interfaces.flatMap(({ family, address }) => (family === 'IPv6' ? [address] : []));
 }
 
 /** As halves: the kernel has a route to the whole, and prefers one that is more specific. */

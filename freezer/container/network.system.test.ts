@@ -14,19 +14,25 @@ const PORT = 45_671;
 /** A machine beyond this one, which is a network namespace. */
 const OUTSIDE = { address: '198.51.100.2', gateway: '198.51.100.1' };
 
-/** Prints who it is, answers whoever connects, and each time that it is told to, tries to connect to all that it is told. */
+/** How a program can ask the kernel for a connection: with an option of socket(7), by its number, and a value. */
+const WAYS = { plain: '', 'by its device': '25, "eth0\\0"', unrouted: '5, pack("i", 1)' };
+
+/** Prints who it is, answers whoever connects, and each time that it is told to, tries to connect to all that it is told, in all ways. */
 const JOB = `
 use strict; use IO::Socket::INET; $| = 1;
 my $server = IO::Socket::INET->new(LocalAddr => "0.0.0.0", LocalPort => ${PORT}, Listen => 5, ReuseAddr => 1) or die $!;
 if (fork == 0) { while (my $client = $server->accept) { close $client } }
 print \`hostname -I\`;
+my @ways = (${Object.values(WAYS).map((option) => `[${option}]`)});
 while (1) {
   select undef, undef, undef, 0.02 until -s "targets" and rename "targets", "taken";
   open my $file, "<", "taken"; chomp(my @targets = <$file>);
-  for (@targets) {
-    my $socket = IO::Socket::INET->new(PeerAddr => $_, PeerPort => ${PORT}, Timeout => 10);
-    print "$_: ", ($socket ? "reached" : "$!"), "\\n";
-  }
+  for my $target (@targets) { for my $way (@ways) {
+    socket my $socket, AF_INET, SOCK_STREAM, 0 or die $!;
+    !@$way or setsockopt $socket, SOL_SOCKET, $way->[0], $way->[1] or die $!;
+    my $reached = connect $socket, pack_sockaddr_in(${PORT}, inet_aton $target);
+    print "$target: ", ($reached ? "reached" : "$!"), "\\n";
+  } }
 }`;
 
 const ip = (...args: string[]) => execa('ip', args);
@@ -85,12 +91,18 @@ describe.each([
     await addressOf(run);
     const forbidden = [other, ...machinesOwn()];
     const targets = [OUTSIDE.address, ...forbidden];
-    const answers = [`${OUTSIDE.address}: reached`, ...forbidden.map((address) => `${address}: No route to host`)];
+    const answersOf = (address: string, answers: string[]) => answers.map((answer) => `${address}: ${answer}`);
+    const answers = [
+      ...answersOf(OUTSIDE.address, ['reached', 'reached', 'Network is unreachable']),
+      ...forbidden.flatMap((address) =>
+        answersOf(address, ['No route to host', 'Operation not permitted', 'No route to host']),
+      ),
+    ];
     for (const move of [1, 2]) {
       await writeFile(join(run.workspace, 'targets.new'), `${targets.join('\n')}\n`);
       await execa('mv', ['targets.new', 'targets'], { cwd: run.workspace });
-      await untilLines(run, 1 + move * targets.length);
-      expect((await output(run)).trim().split('\n').slice(-targets.length)).toEqual(answers);
+      await untilLines(run, 1 + move * answers.length);
+      expect((await output(run)).trim().split('\n').slice(-answers.length)).toEqual(answers);
       if (move === 1) run = await stage().move(run, move);
     }
   });
