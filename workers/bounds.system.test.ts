@@ -20,7 +20,7 @@ describe('a job that can never start fails once, with its reason', () => {
   const missing = {
     command: ['no-such-program'],
     code: 127,
-    message: /^The program cannot be started: no-such-program: No such file/,
+    message: /^The program cannot be started: no-such-program: No such file.*FLOE_READABLE_PATHS/,
   };
   test.for([
     ['whose program is not there', missing],

@@ -27,9 +27,16 @@ export async function checkRuntimes(options: RuntimesToCheck): Promise<MachineFi
   const isOptional = options.names === 'auto' && [...problems.values()].includes(null);
   return Array.from(problems, ([name, problem]) => {
     const check = `runtime ${name}`;
-    if (problem === null) return ok(check, name === 'process' ? 'for jobs without an image' : 'for jobs with an image');
+    if (problem === null) return ok(check, use(name, options.names));
     return bad(isOptional ? 'warn' : 'fail', check, problem.message, problem.remedy);
   });
+}
+
+function use(name: RuntimeName, names: RuntimesToCheck['names']): string {
+  if (name === 'process') return 'for jobs without an image';
+  return names === 'auto'
+    ? 'for jobs with an image; those without one wait, unless FLOE_RUNTIMES names process, too'
+    : 'for jobs with an image';
 }
 
 /** Null when it works. Not in the folder of a worker: what is left in there would be removed. */

@@ -27,8 +27,8 @@ export interface EtcOptions {
   readonly stateDirectory: string;
   /** Left out, though everybody may read them. */
   readonly hiddenPaths: readonly string[];
-  /** Content of `resolv.conf`; null for the machine's own. */
-  readonly resolver: string | null;
+  /** Files of the job's own in the place of the machine's: content by name. */
+  readonly own: Readonly<Record<string, string>>;
 }
 
 /** The folder of a copy that is as /etc is now. It must not be changed. */
@@ -63,9 +63,9 @@ async function copy(options: EtcOptions): Promise<string> {
         verbatimSymlinks: true,
         filter: (path) => isForAll(path, options),
       });
-      if (options.resolver !== null) {
-        await rm(join(directory, 'resolv.conf'), { force: true });
-        await writeFile(join(directory, 'resolv.conf'), options.resolver);
+      for (const [name, content] of Object.entries(options.own)) {
+        await rm(join(directory, name), { force: true });
+        await writeFile(join(directory, name), content);
       }
       return directory;
     } catch (error) {
@@ -86,7 +86,7 @@ async function isForAll(path: string, { hiddenPaths }: EtcOptions): Promise<bool
   return stats.isFile() && (stats.mode & OTHERS_READ) !== 0;
 }
 
-async function signatureOf({ hiddenPaths, resolver }: EtcOptions): Promise<string> {
+async function signatureOf({ hiddenPaths, own }: EtcOptions): Promise<string> {
   const paths = (await readdir('/etc', { recursive: true }).catch(ignoreEnded([]))).sort();
   const entries = await Promise.all(
     paths.map(async (path) => {
@@ -95,6 +95,6 @@ async function signatureOf({ hiddenPaths, resolver }: EtcOptions): Promise<strin
     }),
   );
   return createHash('sha256')
-    .update(JSON.stringify([entries, hiddenPaths, resolver]))
+    .update(JSON.stringify([entries, hiddenPaths, own]))
     .digest('hex');
 }

@@ -9,7 +9,7 @@ import { ignoreEnded } from '../agent/processes.ts';
 import { FreezerError } from '../errors.ts';
 import { copyOfEtc } from './etcCopy.ts';
 import type { MachineAccess } from './machineAccess.ts';
-import { resolverConfiguration } from './network.ts';
+import { networkFiles } from './network.ts';
 
 /** Where programs are. */
 const PROGRAM_FOLDERS = ['/usr', '/bin', '/sbin', '/lib', '/lib32', '/lib64', '/libx32', '/opt', '/nix'];
@@ -26,8 +26,8 @@ const CONFIGURATION = '/etc/floe';
 export async function hostFiles(access: MachineAccess, stateDirectory: string): Promise<Buffer> {
   if (access.readablePaths === 'all') return encode(await wholeMachine());
   const hiddenPaths = [...access.hiddenPaths, stateDirectory, CONFIGURATION];
-  const resolver = access.network === 'isolated' ? await resolverConfiguration(access.nameservers) : null;
-  const etc = await copyOfEtc({ stateDirectory, hiddenPaths, resolver });
+  const own = access.network === 'isolated' ? await networkFiles(access.nameservers) : {};
+  const etc = await copyOfEtc({ stateDirectory, hiddenPaths, own });
   const hidden = await hiddenAmong(await programFolders(), access.readablePaths);
   const ofFloe = await floesOwn(hiddenPaths, access.readablePaths);
   return Buffer.concat([

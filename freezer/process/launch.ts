@@ -56,7 +56,7 @@ export async function launch(
   const facts = { runtime: NAME, image: null, criuVersion, cpuFeatures };
   const end = Promise.withResolvers<ProgramEnd>();
   const { promise: gone, resolve: resolveGone } = Promise.withResolvers<string>();
-  const ended = (programEnd: ProgramEnd) => end.resolve(withReason(programEnd, group));
+  const ended = (programEnd: ProgramEnd) => end.resolve(withReason(withHint(programEnd, access), group));
   const sandbox = new SandboxProcess();
   const agent = await awaitAgent(folder.control, { ended }, () => {
     const words = sandbox.start(description).then(async (result) => {
@@ -117,6 +117,15 @@ async function withReason(end: ProgramEnd, group: RunGroup | null): Promise<Prog
   }
   const reason = tooMuchMemory ?? (await group?.processesExceeded());
   return reason && end.kind !== 'lost' ? { ...end, reason } : end;
+}
+
+/** A program of the machine's may be where its user sees it, and its job does not. */
+function withHint(end: ProgramEnd, { readablePaths }: MachineAccess): ProgramEnd {
+  if (end.kind !== 'exited' || readablePaths === 'all' || !end.cannotStart?.endsWith('No such file or directory'))
+    return end;
+  const seen = ['/usr', '/opt', '/workspace', ...readablePaths].join(', ');
+  const hint = `a job without an image sees programs in ${seen}, and where else its worker's FLOE_READABLE_PATHS says`;
+  return { ...end, cannotStart: `${end.cannotStart} (${hint})` };
 }
 
 function cannotLaunch(words: string): FreezerError {

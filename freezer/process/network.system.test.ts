@@ -89,6 +89,16 @@ describe('a job with a network of its own', () => {
     expect(visitors).toEqual([]);
   });
 
+  test('reaches its own services by the name of its machine', async () => {
+    const script = `use IO::Socket::INET; use Sys::Hostname; $| = 1;
+my $l = IO::Socket::INET->new(Listen => 1, LocalAddr => '0.0.0.0') or die;
+my $c = IO::Socket::INET->new(PeerAddr => hostname(), PeerPort => $l->sockport) or die "no way to itself: $@";
+print $c->peerhost, "\n"; sleep 600`;
+    const run = await stage().start(['perl', '-e', script]);
+    await untilLines(run, 1);
+    expect(await output(run)).toMatch(/^127\..*\n$/);
+  });
+
   test('reaches no metadata of a cloud', async () => {
     const fake = '169.254.169.254';
     await ip('addr', 'add', `${fake}/32`, 'dev', 'lo');

@@ -6,6 +6,7 @@
  */
 import { open, readFile } from 'node:fs/promises';
 import { BlockList, isIP, isIPv4 } from 'node:net';
+import { hostname } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import { execa } from 'execa';
 import { FreezerError } from '../errors.ts';
@@ -14,6 +15,8 @@ import { hostAddresses } from '../run/hostAddresses.ts';
 /** A job that has bound a socket to its address must find it again after a move: it is the same everywhere. */
 const SLIRP_NETWORK = '10.0.2.0/24';
 const DEVICE = 'tap0';
+/** Of the machine's name, as Debian has it where a machine has no other. */
+const OWN_ADDRESS = '127.0.1.1';
 const TUN = '/dev/net/tun';
 const NEVER = [
   // With a device named, these would leave the namespace, and slirp would take them for the machine's own.
@@ -99,6 +102,29 @@ export async function openWayOut(pid: number): Promise<WayOut> {
 
 /** The machine's, and that of a systemd-resolved, which names itself in the first. */
 const RESOLVER_FILES = ['/etc/resolv.conf', '/run/systemd/resolve/resolv.conf'];
+
+/** What an isolated job has in /etc in the place of the machine's: content by name. */
+export async function networkFiles(nameservers: readonly string[]): Promise<Record<string, string>> {
+  const hosts = await readFile('/etc/hosts', 'utf8').catch(() => '');
+  return { 'resolv.conf': await resolverConfiguration(nameservers), hosts: hostsWith(hostname(), hosts) };
+}
+
+/**
+ * The job has the machine's name. Programs look it up to reach their own parts (MPI, Java), and must not find the machine's address,
+ * which is forbidden: the name and its aliases lead to the job's own loopback.
+ */
+export function hostsWith(name: string, hosts: string): string {
+  const lines = hosts
+    .trimEnd()
+    .split('\n')
+    .map((line) => line.replace(/#.*/, '').trim().split(/\s+/));
+  const isNamed = lines.some(([, ...names]) => names.includes(name));
+  const own = lines.map(([address = '', ...names]) => {
+    const leadsAway = names.includes(name) && !address.startsWith('127.') && address !== '::1';
+    return [leadsAway ? OWN_ADDRESS : address, ...names].join(' ');
+  });
+  return [...own, ...(isNamed ? [] : [`${OWN_ADDRESS} ${name}`]), ''].join('\n');
+}
 
 /** What an isolated job has as /etc/resolv.conf. Without a name server where the machine has none that such a job can reach. */
 export async function resolverConfiguration(nameservers: readonly string[]): Promise<string> {
