@@ -15,8 +15,9 @@
  * forge a fence does what to remove one does; rollback.ts says what follows from that.
  */
 import { z } from 'zod';
-import type { Signatures } from '../freezer/encryption/signature.ts';
+import { MOST_CONTAINERS, type Signatures } from '../freezer/encryption/signature.ts';
 import { padEpoch, storeKeys } from '../jobs/index.ts';
+import { parseBounded } from '../store/boundedJson.ts';
 import { readAtMost } from '../store/readAtMost.ts';
 import { type Store, StoreError } from '../store/store.ts';
 
@@ -58,8 +59,11 @@ export async function createFence(
 /** The epochs of the runs before `epoch` that are fenced, newest first. Rejects with `StoreError`. */
 export async function listFences(store: Store, jobId: string, epoch: number): Promise<number[]> {
   const epochs: number[] = [];
-  for await (const { key } of store.list(storeKeys.fences(jobId))) epochs.push(epochOfFence(jobId, key));
-  return epochs.filter((each) => each < epoch).sort((a, b) => b - a);
+  for await (const { key } of store.list(storeKeys.fences(jobId))) {
+    const fenced = epochOfFence(jobId, key);
+    if (fenced !== null && fenced < epoch) epochs.push(fenced);
+  }
+  return epochs.sort((a, b) => b - a);
 }
 
 /** Which fences are read. A job may have moved ten thousand times. */
@@ -154,8 +158,10 @@ export function oldestEpoch(checkpoints: readonly { readonly epoch: number }[]):
   return checkpoints.reduce((oldest, { epoch }) => Math.min(oldest, epoch), Number.POSITIVE_INFINITY);
 }
 
-function epochOfFence(jobId: string, key: string): number {
-  return Number(key.slice(storeKeys.fences(jobId).length));
+/** Null for a name that no run gave: whoever can write to the store could have any number of them looked at. */
+function epochOfFence(jobId: string, key: string): number | null {
+  const epoch = Number(key.slice(storeKeys.fences(jobId).length));
+  return Number.isSafeInteger(epoch) && epoch > 0 && key === storeKeys.fence(jobId, epoch) ? epoch : null;
 }
 
 function unlessDamaged(error: unknown): null {
@@ -166,7 +172,7 @@ function unlessDamaged(error: unknown): null {
 /** The newest run that there is, by its fence; 0 before the first. Rejects with `StoreError`. */
 export async function newestEpoch(store: Store, jobId: string): Promise<number> {
   let newest = 0;
-  for await (const { key } of store.list(storeKeys.fences(jobId))) newest = epochOfFence(jobId, key);
+  for await (const { key } of store.list(storeKeys.fences(jobId))) newest = epochOfFence(jobId, key) ?? newest;
   return newest;
 }
 
@@ -184,7 +190,7 @@ function parseFence(key: string, content: unknown): Fence {
 
 function parseJson(key: string, bytes: Buffer): Record<string, unknown> {
   try {
-    return z.looseObject({}).parse(JSON.parse(bytes.toString()));
+    return z.looseObject({}).parse(parseBounded(bytes, MOST_CONTAINERS));
   } catch (cause) {
     throw noFence(key, cause);
   }

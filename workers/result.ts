@@ -4,16 +4,18 @@
  * With a key it is signed, and one that is not authentic does not count: else whoever can write to the bucket could have a job end that runs.
  * What it names must be the job's own in any case.
  */
-import type { Signatures } from '../freezer/encryption/signature.ts';
+import { z } from 'zod';
+import { MOST_CONTAINERS, type Signatures } from '../freezer/encryption/signature.ts';
 import type { ProgramEnd as RuntimeEnd } from '../freezer/runtime.ts';
 import { JobResult, storeKeys } from '../jobs/index.ts';
+import { parseBounded } from '../store/boundedJson.ts';
 import { readAtMost } from '../store/readAtMost.ts';
 import { type Store, StoreError } from '../store/store.ts';
 import type { WorkerContext } from './context.ts';
 import type { QueuedJob } from './queuedJob.ts';
 
-/** The words of `outputs` that matched nothing are in it. */
-const MOST_RESULT_BYTES = 64 * 2 ** 20;
+/** The words of `outputs` that matched nothing are in it, which are a part of a spec (jobs/bounds.ts). */
+const MOST_RESULT_BYTES = 8 * 2 ** 20;
 
 type Reason = NonNullable<JobResult['reason']>;
 
@@ -116,7 +118,7 @@ async function readBytes(store: Store, key: string): Promise<Buffer | null> {
 
 function withoutSignature(key: string, bytes: Buffer): unknown {
   try {
-    const { signature: _, ...content } = JSON.parse(bytes.toString());
+    const { signature: _, ...content } = z.looseObject({}).parse(parseBounded(bytes, MOST_CONTAINERS));
     return content;
   } catch (cause) {
     throw noResult(key, cause);

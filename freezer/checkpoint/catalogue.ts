@@ -1,10 +1,22 @@
 /** Which checkpoints of a job are there, and what their manifests say. */
-
+import pLimit from 'p-limit';
+import { parseBounded } from '../../store/boundedJson.ts';
 import { readAtMost } from '../../store/readAtMost.ts';
 import { type Store, StoreError } from '../../store/store.ts';
 import { FreezerError } from '../errors.ts';
 import type { CheckpointSummary } from '../runtime.ts';
-import { BOUND_VERSION, checkpointKeys, Manifest, MOST_MANIFEST_BYTES, PLAIN_VERSION } from './format.ts';
+import {
+  BOUND_VERSION,
+  checkpointKeys,
+  Manifest,
+  MOST_MANIFEST_BYTES,
+  MOST_MANIFEST_CONTAINERS,
+  MOST_MANIFESTS,
+  MOST_MANIFESTS_BYTES,
+  PLAIN_VERSION,
+} from './format.ts';
+
+const MANIFESTS_AT_ONCE = 8;
 
 export type ManifestAnswer =
   | { kind: 'found'; manifest: Manifest }
@@ -14,21 +26,56 @@ export type ManifestAnswer =
 
 /** Reads one manifest. Rejects with `FreezerError` `storeFailed` only when the store does not answer. */
 export async function readManifest(store: Store, prefix: string, id: string): Promise<ManifestAnswer> {
-  let bytes: Buffer;
+  const bytes = await readBytes(store, prefix, id);
+  return Buffer.isBuffer(bytes) ? parseManifest(bytes, id) : bytes;
+}
+
+/**
+ * All of these, with what `take` keeps of each. Rejects as `readManifest`, and with `StoreError` `damaged` where there are more than a job can
+ * have: one that can write to the store must not fill the memory of those who read it.
+ */
+export async function readManifests<T>(
+  store: Store,
+  prefix: string,
+  ids: readonly string[],
+  take: (answer: ManifestAnswer, id: string) => T,
+): Promise<T[]> {
+  if (ids.length > MOST_MANIFESTS) throw tooManyManifests(prefix);
+  const limit = pLimit(MANIFESTS_AT_ONCE);
+  let sizeBytes = 0;
+  const read = async (id: string) => {
+    const bytes = await readBytes(store, prefix, id);
+    if (!Buffer.isBuffer(bytes)) return take(bytes, id);
+    sizeBytes += bytes.length; // what the list says of it may be no longer so
+    if (sizeBytes <= MOST_MANIFESTS_BYTES) return take(parseManifest(bytes, id), id);
+    limit.clearQueue();
+    throw tooManyManifests(prefix);
+  };
+  return await Promise.all(ids.map((id) => limit(read, id)));
+}
+
+function tooManyManifests(prefix: string): StoreError {
+  return new StoreError(
+    'damaged',
+    `${prefix}${checkpointKeys.manifests} has more than ${MOST_MANIFESTS} manifests, or more than ${MOST_MANIFESTS_BYTES} bytes of them.`,
+    "Find out who wrote them, and remove what is not the job's.",
+  );
+}
+
+async function readBytes(store: Store, prefix: string, id: string): Promise<Buffer | ManifestAnswer> {
   try {
-    bytes = await readAtMost(store, prefix + checkpointKeys.manifest(id), MOST_MANIFEST_BYTES);
+    return await readAtMost(store, prefix + checkpointKeys.manifest(id), MOST_MANIFEST_BYTES);
   } catch (error) {
     if (error instanceof StoreError && error.code === 'notFound') return { kind: 'notFound' };
     if (error instanceof StoreError && error.code === 'damaged') return { kind: 'corrupt', reason: error.message };
     throw storeFailed(error);
   }
-  return parseManifest(bytes, id);
 }
 
 export function parseManifest(bytes: Buffer, id: string): ManifestAnswer {
   let value: unknown;
   try {
-    value = JSON.parse(bytes.toString('utf8'));
+    value = parseBounded(bytes, MOST_MANIFEST_CONTAINERS);
   } catch (error) {
     return { kind: 'corrupt', reason: `its manifest is not JSON: ${String(error)}` };
   }
@@ -62,11 +109,13 @@ export async function requireManifest(store: Store, prefix: string, id: string):
   }
 }
 
-/** Every committed checkpoint under the prefix that can be read, oldest first. Rejects with `FreezerError` `storeFailed`. */
+/** Every committed checkpoint under the prefix that can be read, oldest first. Rejects as `readManifests`. */
 export async function listCheckpoints(store: Store, prefix: string): Promise<CheckpointSummary[]> {
   const ids = await checkpointIds(store, prefix);
-  const answers = await Promise.all(ids.map((id) => readManifest(store, prefix, id)));
-  return answers.flatMap((answer) => (answer.kind === 'found' ? [summarize(answer.manifest)] : []));
+  const summaries = await readManifests(store, prefix, ids, (answer) =>
+    answer.kind === 'found' ? [summarize(answer.manifest)] : [],
+  );
+  return summaries.flat();
 }
 
 export async function checkpointIds(store: Store, prefix: string): Promise<string[]> {

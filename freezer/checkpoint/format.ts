@@ -26,8 +26,13 @@ export const MOST_PACK_BYTES = 64 * 2 ** 20;
 /** Most bytes of an index, as it is stored and as JSON: a 64 GiB job's has about 30 MB. */
 export const MOST_INDEX_BYTES = 256 * 2 ** 20;
 
-/** Most bytes of a manifest: it names the packs, of which a job of a TiB has some 70,000. */
-export const MOST_MANIFEST_BYTES = 64 * 2 ** 20;
+/** Most bytes of a manifest: it names the packs, of which a job of a TiB has some 70,000, in 70 bytes each. */
+export const MOST_MANIFEST_BYTES = 16 * 2 ** 20;
+/** And most objects and lists in it: one for each pack, and a few. */
+export const MOST_MANIFEST_CONTAINERS = 250_000;
+/** Of all manifests of a job together. Who reads them keeps them in memory. */
+export const MOST_MANIFESTS_BYTES = 128 * 2 ** 20;
+export const MOST_MANIFESTS = 10_000;
 
 const size = z.int().min(0);
 const SHA256 = /^[0-9a-f]{64}$/;

@@ -9,13 +9,11 @@
  *   - A checkpoint under way refers to its own packs, and to those of the one it builds on. As long as that one stays, so
  *     does all that the new one needs.
  */
-import pLimit from 'p-limit';
 import type { Cancellable, Store, StoredObject } from '../../store/store.ts';
 import type { CheckpointSummary } from '../runtime.ts';
-import { type ManifestAnswer, readManifest, storeFailed, summarize } from './catalogue.ts';
+import { type ManifestAnswer, readManifests, storeFailed, summarize } from './catalogue.ts';
 import { CheckpointId, checkpointKeys } from './format.ts';
 
-const MANIFESTS_AT_ONCE = 16;
 const FOLDERS = { manifests: checkpointKeys.manifests, indexes: 'index/', packs: 'packs/' } as const;
 type Kind = keyof typeof FOLDERS;
 
@@ -47,16 +45,15 @@ export interface RemovalRule {
   sweeps(object: HeldObject): boolean;
 }
 
-/** Rejects with `FreezerError` `storeFailed`. */
+/** Rejects with `FreezerError` `storeFailed`, and with `StoreError` `damaged` as `readManifests`. */
 export async function readHoldings(store: Store, prefix: string, options: Cancellable = {}): Promise<Holdings> {
   const indexes = await list(store, prefix, 'indexes', options);
   const packs = await list(store, prefix, 'packs', options);
   const manifests = await list(store, prefix, 'manifests', options);
-  const limit = pLimit(MANIFESTS_AT_ONCE);
-  const read = ({ checkpoint }: HeldObject) =>
-    limit(async () => [checkpoint, await readManifest(store, prefix, checkpoint)] as const);
-  const answers = (await Promise.all(manifests.map(read))).filter(([, answer]) => answer.kind !== 'notFound');
-  return { prefix, indexes, packs, manifests, answers: new Map(answers) };
+  const ids = manifests.map(({ checkpoint }) => checkpoint);
+  const answers = await readManifests(store, prefix, ids, (answer, id) => [id, answer] as const);
+  const there = new Map(answers.filter(([, answer]) => answer.kind !== 'notFound'));
+  return { prefix, indexes, packs, manifests, answers: there };
 }
 
 /** The checkpoints that can be read, oldest first. */

@@ -12,6 +12,7 @@
  */
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { z } from 'zod';
+import { parseBounded } from '../../store/boundedJson.ts';
 import { FreezerError } from '../errors.ts';
 import { canonicalJson } from './canonicalJson.ts';
 import type { KeyRing } from './keyRing.ts';
@@ -21,6 +22,8 @@ import { deriveKey } from './seal.ts';
 const LABEL = 'floe signature';
 /** Other processes' keys that are remembered: more than a fleet has workers. */
 const MOST_KNOWN = 4096;
+/** Far more than fences and results have. */
+export const MOST_CONTAINERS = 1000;
 
 const Stored = z.looseObject({});
 const Signature = z.strictObject({
@@ -85,7 +88,7 @@ export class Signatures {
    */
   async read(key: string, bytes: Uint8Array): Promise<Reading> {
     const stored = parse(bytes);
-    if (stored === null) return { kind: 'forged', reason: 'it is not JSON' };
+    if (stored === null) return { kind: 'forged', reason: 'it is not JSON of its kind' };
     const { signature, ...content } = stored;
     if (signature === undefined || !this.areWanted) return { kind: 'unsigned', content };
     const parsed = Signature.safeParse(signature);
@@ -145,9 +148,9 @@ function macOf(key: Uint8Array, objectKey: string, stored: object): Buffer {
 
 function parse(bytes: Uint8Array): Record<string, unknown> | null {
   try {
-    return Stored.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
+    return Stored.parse(parseBounded(bytes, MOST_CONTAINERS));
   } catch {
-    // Neither JSON nor an object: the caller says what that means.
+    // Neither JSON nor an object, or not one of ours: the caller says what that means.
     return null;
   }
 }
