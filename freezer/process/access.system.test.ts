@@ -124,6 +124,25 @@ describe('the operator', () => {
     expect(await output(run)).toBe(`${CANARY}${readable.slice('/srv/'.length)}\n`);
   });
 
+  test('who shows it on some workers only has the job wait for those, by the name of the file, and none of its work lost', async () => {
+    const script = `exec 5< ${readable}/secret; echo ready; while [ ! -e go ]; do sleep 0.02; done; cat <&5`;
+    const run = await sharing().start(['sh', '-c', script]);
+    await untilLines(run, 1);
+    const { place, attachLease } = sharing();
+    const { checkpoint } = await run.freeze({ place, epoch: 1, afterwards: 'stop' });
+    const options = { jobId: 'a', epoch: 2, program: sharing().program(['unused']), attachLease, place };
+    const thaw = { ...options, checkpointId: checkpoint.id };
+    await expect(open({})(sharing().stateDirectory('m5')).thaw(thaw)).rejects.toMatchObject({
+      code: 'notHere',
+      message: expect.stringContaining(`${readable}/secret`),
+      remedy: expect.stringContaining('FLOE_READABLE_PATHS'),
+    });
+    await using thawed = await sharing().machine('m6').thaw(thaw);
+    await writeFile(join(thawed.workspace, 'go'), '');
+    expect(await thawed.ended).toEqual({ kind: 'exited', code: 0 });
+    expect(await output(thawed)).toBe(`ready\n${CANARY}`);
+  });
+
   test('is told of a folder that is not there', async () => {
     const runtime = open({ readablePaths: ['/srv/floe-nothing'] })(sharing().stateDirectory('m7'));
     await expect(runtime.check()).rejects.toMatchObject({

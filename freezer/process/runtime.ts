@@ -27,6 +27,7 @@ import { RunGroup, sweepRunGroups } from './limits.ts';
 import { LEAST_ACCESS, type MachineAccess } from './machineAccess.ts';
 import { requireWayOut } from './network.ts';
 import { whileMountsMove } from './steadyMounts.ts';
+import { explainUnseen } from './unseenFiles.ts';
 import { makeVolumeFolders, makeVolumes, volumePlaces, volumesOf } from './volumes.ts';
 
 export interface ProcessRuntimeOptions {
@@ -146,7 +147,7 @@ async function thawRun(options: OpenOptions, thaw: ThawOptions, places: readonly
       thaw.attachLease((validForMs) => container.agent.notify('renewLease', { validForMs }));
       await thawing.fetched();
       const filling = await thawing.restore(container).catch(async (error: unknown) => {
-        throw outgrown(await group?.memoryExceeded(), error);
+        throw outgrown(await group?.memoryExceeded(), await explainUnseen(error, options.access, places));
       });
       await emptyFolder(folder.images);
       const beginning = { logStart: found.logSizes, thawedFrom: thaw.checkpointId, filling };
