@@ -179,7 +179,7 @@ const WorkerOptions = z.strictObject({
     integer(1000),
     'FLOE_MAX_FILES',
     'How many files, folders and links a job may have on the disk of this worker.',
-    '2000000',
+    'two million, or half of what the file system of <stateDir> can have where that is less',
   ),
   logBytesInRedis: option(
     integer(2 ** 20),
@@ -288,13 +288,14 @@ export interface Config {
   readonly worker: Required<{
     [K in Exclude<
       keyof Options['worker'],
-      'runtimes' | 'imagesDir' | 'secretsDir' | 'defaultDiskBytes' | 'maxDiskBytes' | HostList
+      'runtimes' | 'imagesDir' | 'secretsDir' | 'defaultDiskBytes' | 'maxDiskBytes' | 'maxFiles' | HostList
     >]: NonNullable<Options['worker'][K]>;
   }> & {
     readonly runtimes: readonly ('process' | 'docker' | 'podman')[] | 'auto';
     /** Null: by the size of the disk. */
     readonly defaultDiskBytes: number | null;
     readonly maxDiskBytes: number | null;
+    readonly maxFiles: number | null;
     /** Null: the freezer chooses. */
     readonly imagesDir: string | null;
     /** Null: jobs get no secrets. */
@@ -372,7 +373,7 @@ function withDefaults(options: Options, env: NodeJS.ProcessEnv): Config {
       imagesDir: worker.imagesDir === undefined ? null : resolve(worker.imagesDir),
       defaultDiskBytes: worker.defaultDiskBytes ?? null,
       maxDiskBytes: worker.maxDiskBytes ?? null,
-      maxFiles: worker.maxFiles ?? 2_000_000,
+      maxFiles: worker.maxFiles ?? null,
       logBytesInRedis: worker.logBytesInRedis ?? DEFAULT_LOG_BYTES_IN_REDIS,
       secretsDir: worker.secretsDir === undefined ? null : resolve(worker.secretsDir),
       readablePaths: worker.readablePaths ?? [],

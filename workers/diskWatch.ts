@@ -30,7 +30,7 @@ export interface DiskOptions {
   readonly defaultBytes?: number | undefined;
   /** What a job may ask for. Default nine tenths of the file system. */
   readonly mostBytes?: number | undefined;
-  /** How many files, folders and links a job may have. Default two million. */
+  /** How many files, folders and links a job may have. Default two million, or half of the file system's where that is less. */
   readonly mostFiles?: number | undefined;
 }
 
@@ -56,6 +56,12 @@ interface Entry extends Watched {
   lastBytes: number;
 }
 
+/** Of the file system. */
+interface Capacity {
+  readonly sizeBytes: number;
+  readonly files: number;
+}
+
 export class DiskWatch {
   readonly #directory: string;
   readonly #logger: Logger;
@@ -70,7 +76,7 @@ export class DiskWatch {
 
   private constructor(
     { directory, defaultBytes, mostBytes, mostFiles }: DiskOptions,
-    sizeBytes: number,
+    { sizeBytes, files }: Capacity,
     logger: Logger,
   ) {
     this.#directory = directory;
@@ -78,14 +84,16 @@ export class DiskWatch {
     this.#mostBytes = mostBytes ?? Math.floor(sizeBytes * DEFAULTS.mostShare);
     const byDefault = defaultBytes ?? Math.min(DEFAULTS.bytes, Math.floor(sizeBytes * DEFAULTS.share));
     this.#defaultBytes = Math.min(byDefault, this.#mostBytes);
-    this.#mostFiles = mostFiles ?? DEFAULTS.files;
+    // Some file systems have no fixed number of files, and say 0.
+    this.#mostFiles =
+      mostFiles ?? Math.min(DEFAULTS.files, files === 0 ? DEFAULTS.files : Math.floor(files * DEFAULTS.share));
     this.#reserveBytes = Math.min(sizeBytes * RESERVE.share, RESERVE.mostBytes);
   }
 
   /** The folder must be there. */
   static async open(options: DiskOptions, logger: Logger): Promise<DiskWatch> {
-    const { blocks, bsize } = await statfs(options.directory);
-    return new DiskWatch(options, blocks * bsize, logger);
+    const { blocks, bsize, files } = await statfs(options.directory);
+    return new DiskWatch(options, { sizeBytes: blocks * bsize, files }, logger);
   }
 
   /** Why a job that wants so much cannot run here; null where it can. Another worker may have more. */

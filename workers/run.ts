@@ -61,7 +61,7 @@ async function start(
         directory: stateDirectory,
         defaultBytes: config.worker.defaultDiskBytes ?? undefined,
         mostBytes: config.worker.maxDiskBytes ?? undefined,
-        mostFiles: config.worker.maxFiles,
+        mostFiles: config.worker.maxFiles ?? undefined,
       },
       ...{ name, runtime, pools, slots, lockDurationMs, stopMarginMs, noticeSources },
     });

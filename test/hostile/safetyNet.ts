@@ -11,7 +11,8 @@ import { execa } from 'execa';
 
 const PIDS = 6000;
 const MEMORY_BYTES = 8 * 2 ** 30;
-const DISK_BYTES = 12 * 2 ** 30;
+/** Sparse: what the jobs take. Each slot of the workers has its share of it. */
+const DISK_BYTES = 40 * 2 ** 30;
 const CGROUPS = '/sys/fs/cgroup';
 
 export class SafetyNet implements AsyncDisposable {

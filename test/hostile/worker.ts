@@ -8,6 +8,7 @@ import { defaultToolbox } from '../support/toolbox.ts';
 import { LOOP_DELAY } from './measures.ts';
 
 const FLOE = join(import.meta.dirname, '../../bin/floe.ts');
+const DISK_BYTES_OF_JOB = 2 * 2 ** 30;
 const READY_WITHIN_MS = 60_000;
 
 export interface WorkerPlan {
@@ -101,6 +102,8 @@ function environmentOf(plan: WorkerPlan): Record<string, string> {
     FLOE_POOLS: plan.pool,
     FLOE_RUNTIMES: plan.runtime,
     FLOE_SLOTS: String(plan.slots),
+    // As operators do: so much for each slot is on the disk.
+    FLOE_DEFAULT_DISK_BYTES: String(DISK_BYTES_OF_JOB),
     FLOE_NOTICE_SOURCE: 'none',
     FLOE_LOG_LEVEL: 'info',
     FLOE_HOSTILE_LOOP_DELAYS: delaysFile(plan),

@@ -33,10 +33,12 @@ export const disk: Attack[] = [
     wants: 'The same in one call, quicker than anybody looks.',
     isBomb: true,
     order: () => ({
-      script: 'fallocate -l 100G fill; fallocate -l 8G fill2; ls -ls; sleep 10; echo survived',
+      // Not more than there is: until the next look nothing stops it (docs/security.md).
+      script: 'fallocate -l 8G fill; ls -ls; sleep 10; echo survived',
       spec: { outputs: [] },
     }),
     withinMs: 90_000,
+    ends: /^failed/,
   },
   {
     name: 'disk/files-without-end',
