@@ -17,7 +17,10 @@ async function beginning(
   };
   const nothing = async () => undefined;
   const order = {
-    context: { runtime: { start: refuse, thaw: refuse }, disk: { refusal: () => null } },
+    context: {
+      runtime: { start: refuse, thaw: refuse },
+      disk: { refusal: () => null, limitsFor: () => ({ bytes: 1, files: 1 }) },
+    },
     queued: { id: 'default-1', epoch: 2 },
     lease: { attach: () => undefined },
     // That a checkpoint is passed over is not told here: a job that has to wait would tell it again each time.

@@ -22,6 +22,8 @@ import { BASE_IMAGE, type RuntimeName, type Stage } from './stage.ts';
 
 /** Once a job should have ended, it is cancelled; then it must end within this time. */
 const CANCEL_WITHIN_MS = 30_000;
+/** Long: a bomb beside it, and whatever else the machine does, slow a job down. */
+const WITHIN_MS = 120_000;
 const LOOK_MS = 150;
 /** A job that has waited for so long with a problem waits for another machine. */
 const WAITING_MS = 8000;
@@ -41,7 +43,7 @@ export interface Attack {
   readonly ends?: RegExp;
   /** Its container may be lost, which counts as a crash. */
   readonly mayCrash?: boolean;
-  /** Until it must have ended by itself. Default 60 s. */
+  /** Until it must have ended by itself. Default two minutes: a busy machine is slow. */
   readonly withinMs?: number;
   /** Puts the job together. Null: the engine did not let the attacker prepare it. */
   readonly order: (ground: Ground) => Order | null | Promise<Order | null>;
@@ -113,7 +115,7 @@ async function carryOut(ground: Ground, attack: Attack, order: Order): Promise<E
     if (!(error instanceof FloeError) || error.code === 'internal') throw error;
     return { ...nothing, id: null, ending: `refused ${error.code}` };
   }
-  const ending = await untilOver(ground.stage, id, attack.withinMs ?? 60_000);
+  const ending = await untilOver(ground.stage, id, attack.withinMs ?? WITHIN_MS);
   const job = await floe.get(id).catch(() => null); // data that no job has
   return {
     ending,

@@ -9,6 +9,7 @@ import { LOOP_DELAY } from './measures.ts';
 
 const FLOE = join(import.meta.dirname, '../../bin/floe.ts');
 const DISK_BYTES_OF_JOB = 2 * 2 ** 30;
+const FILES_OF_JOB = 300_000;
 const READY_WITHIN_MS = 60_000;
 
 export interface WorkerPlan {
@@ -104,6 +105,7 @@ function environmentOf(plan: WorkerPlan): Record<string, string> {
     FLOE_SLOTS: String(plan.slots),
     // As operators do: so much for each slot is on the disk.
     FLOE_DEFAULT_DISK_BYTES: String(DISK_BYTES_OF_JOB),
+    FLOE_MAX_FILES: String(FILES_OF_JOB),
     FLOE_NOTICE_SOURCE: 'none',
     FLOE_LOG_LEVEL: 'info',
     FLOE_HOSTILE_LOOP_DELAYS: delaysFile(plan),

@@ -121,7 +121,6 @@ export const files: Attack[] = [
   {
     name: 'files/two-hundred-thousand',
     wants: "The worker's memory and time: 200,000 empty files among its outputs.",
-    withinMs: 120_000,
     order: () => ({
       script: `perl -e 'for $d (1..200) { mkdir "d$d"; for (1..1000) { open F, ">", "d$d/$_" } }'; echo made`,
       spec: { checkpoint: { everyMs: 0 } },
@@ -132,7 +131,6 @@ export const files: Attack[] = [
     wants: 'That a file without content is read for days.',
     isBomb: true,
     order: () => ({ script: `truncate -s 15T huge || truncate -s 1T huge; printf end >> huge; ${THEN_WAIT}` }),
-    withinMs: 90_000,
   },
   {
     name: 'files/nested-three-thousand-deep',
@@ -145,7 +143,6 @@ export const files: Attack[] = [
     name: 'files/forty-thousand-hard-links',
     wants: "The packer's memory, by one file with many names.",
     order: () => ({ script: `echo x > file; perl -e 'link "file", "link$_" for 1..40000'; ${THEN_WAIT}` }),
-    withinMs: 90_000,
   },
   {
     name: 'files/come-and-go-while-saved',
