@@ -1,5 +1,5 @@
 /** What `include` may say: paths and globs beneath a folder. */
-import { posix } from 'node:path';
+import { matchesGlob, posix } from 'node:path';
 
 const LARGEST_EXPANSION = 1000;
 
@@ -20,6 +20,36 @@ export function segmentsOf(pattern: string): string[][] {
 /** Whether a segment names one file alone. */
 export function isLiteral(segment: string): boolean {
   return !/[*?[\](){}\\]/.test(segment);
+}
+
+/** As `matchesGlob` of node:path. */
+export function matchesName(name: string, segment: string): boolean {
+  return /[[\](){}\\]/.test(segment) ? matchesGlob(name, segment) : matchesWildcards(name, segment);
+}
+
+/**
+ * For a segment with no more than `*` and `?`. As a regular expression, which is what `matchesGlob` makes of it, `*a*a*a*a*b` takes
+ * hours on one long name: this takes the product of both lengths at most.
+ */
+function matchesWildcards(name: string, segment: string): boolean {
+  if (name.startsWith('.') && !segment.startsWith('.')) return false;
+  let [at, inSegment] = [0, 0];
+  let star: { at: number; inSegment: number } | null = null;
+  while (at < name.length) {
+    const wanted = segment[inSegment];
+    if (wanted === '*') {
+      inSegment += 1;
+      star = { at, inSegment };
+    } else if (wanted === '?' || wanted === name[at]) {
+      at += 1;
+      inSegment += 1;
+    } else if (star) {
+      // The last `*` stands for one character more: those before it need not be tried again.
+      star.at += 1;
+      [at, inSegment] = [star.at, star.inSegment];
+    } else return false;
+  }
+  return /^\**$/.test(segment.slice(inSegment));
 }
 
 function leaves(path: string): boolean {

@@ -1,10 +1,9 @@
 /** Which files of a folder a list of patterns means. No pattern leads through a link. */
 import { closeSync } from 'node:fs';
-import { matchesGlob } from 'node:path';
 import { type Bytes, bytesOf, Descent, isGone, look, openFolder, readNames, textOf } from './beneath.ts';
 import { ArchiveFailure } from './failure.ts';
 import type { Limits } from './order.ts';
-import { isLiteral, segmentsOf } from './patterns.ts';
+import { isLiteral, matchesName, segmentsOf } from './patterns.ts';
 
 export interface Selection {
   /** Paths from the folder, sorted, none within another. Empty strings stand for the folder itself. */
@@ -105,7 +104,7 @@ class Search {
       return;
     }
     for (const { name, mayBeFolder } of this.#names(folder)) {
-      if (!matchesGlob(textOf(name), segment)) continue;
+      if (!matchesName(textOf(name), segment)) continue;
       if (rest.length === 0) this.#add(path + name);
       else if (mayBeFolder) this.#enter(folder, path, name, (below, at) => this.walk(below, at, rest, depth + 1));
     }
