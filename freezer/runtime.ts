@@ -114,6 +114,8 @@ export interface Run extends AsyncDisposable {
   readonly files: string;
   /** What its container has written beside that, on the engine's disk. Absent where there is nothing else. */
   layerSizeBytes?(signal?: AbortSignal): Promise<number>;
+  /** What files have on the disk that its processes have open and that have lost their name. Rejects when the container is gone. */
+  unlinkedBytes(): Promise<number>;
   /** Host paths of the log files; they only grow. */
   readonly logs: { readonly stdout: string; readonly stderr: string };
   /** Sizes of the logs when the run began. */

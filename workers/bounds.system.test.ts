@@ -116,6 +116,15 @@ describe('a job on the disk', () => {
     expect(await stack.keptLog(honest)).toMatch(DONE);
   });
 
+  test('that has more than its limit in files without a name ends', async () => {
+    await stack.worker('one');
+    const id = await stack.submit(
+      writes('exec 7> big 8> /tmp/big; rm big /tmp/big; head -c 200000000 /dev/zero | tee /dev/fd/8 >&7; sleep 60'),
+    );
+    const { result } = await stack.until(id, { state: 'failed' });
+    expect(result?.reason).toMatchObject({ code: 'diskExceeded', message: expect.stringMatching(/had [1-4]\d\d MiB/) });
+  });
+
   test('that has a sparse file of 16 TiB has what is allocated of it', async () => {
     await stack.worker('one');
     const id = await stack.submit({ ...writes('truncate -s 15T sparse; sleep 3'), outputs: ['no-such'] });

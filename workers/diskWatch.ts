@@ -12,6 +12,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import { type DiskUse, diskUse, FreezerError } from '../freezer/index.ts';
+import { LastAnswer } from './lastAnswer.ts';
 
 const GIB = 2 ** 30;
 const LOOK_EVERY_MS = 1000;
@@ -45,12 +46,13 @@ export interface Watched {
   readonly directory: string;
   /** As the job's spec has it. */
   readonly diskBytes: number | undefined;
-  /** What it has beside the folder. */
-  readonly moreBytes?: (() => Promise<number>) | undefined;
+  /** What it has beside the folder, each by itself: one that does not answer in time hides nothing. */
+  readonly moreBytes?: readonly (() => Promise<number>)[] | undefined;
   readonly onExceeded: (exceeded: DiskExceeded) => void;
 }
 
 interface Entry extends Watched {
+  readonly more: readonly LastAnswer[];
   readonly over: AbortController;
   firstBytes: number | null;
   lastBytes: number;
@@ -114,7 +116,11 @@ export class DiskWatch {
 
   /** Until it is disposed of. */
   watch(watched: Watched): Disposable {
-    const entry: Entry = { ...watched, over: new AbortController(), firstBytes: null, lastBytes: 0 };
+    const over = new AbortController();
+    const more = (watched.moreBytes ?? []).map(
+      (ask) => new LastAnswer(ask, (error) => over.signal.aborted || this.#cannotMeasure(watched, error)),
+    );
+    const entry: Entry = { ...watched, more, over, firstBytes: null, lastBytes: 0 };
     this.#entries.add(entry);
     void this.#follow(entry);
     void this.#lookAtDisk();
@@ -185,18 +191,21 @@ export class DiskWatch {
     const { signal } = entry.over;
     try {
       const [use, moreBytes] = await Promise.all([
-        this.#inTurn(() => diskUse(entry.directory, signal)),
-        entry.moreBytes?.() ?? 0,
+        this.#inTurn(() => diskUse(entry.directory, signal, this.limitsFor(entry.diskBytes))),
+        Promise.all(entry.more.map((answer) => answer.get())),
       ]);
-      const bytes = use.bytes + moreBytes;
+      const bytes = moreBytes.reduce((sum, each) => sum + each, use.bytes);
       entry.firstBytes ??= bytes;
       entry.lastBytes = bytes;
       return { ...use, bytes };
     } catch (error) {
-      if (!signal.aborted)
-        this.#logger.warn({ jobId: entry.jobId, err: error }, 'cannot measure what a job has on the disk');
+      if (!signal.aborted) this.#cannotMeasure(entry, error);
       return null;
     }
+  }
+
+  #cannotMeasure({ jobId }: Watched, error: unknown): void {
+    this.#logger.warn({ jobId, err: error }, 'cannot measure all that a job has on the disk');
   }
 
   #exceeded({ diskBytes }: Entry, { bytes, files }: DiskUse): DiskExceeded | null {

@@ -74,7 +74,7 @@ class Watch implements Disposable {
       jobId: queued.id,
       directory: run.files,
       diskBytes: data.spec.resources.diskBytes,
-      moreBytes: run.layerSizeBytes?.bind(run, lease.signal),
+      moreBytes: [async () => (await run.layerSizeBytes?.(lease.signal)) ?? 0, () => run.unlinkedBytes()],
       onExceeded: (disk) => wishes.set({ disk }),
     });
     void run.ended.then((end) => wishes.set({ end }));

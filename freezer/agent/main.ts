@@ -17,6 +17,7 @@ import { Job } from './job.ts';
 import { applyLayer, saveLayer } from './layer.ts';
 import { memoryEvents } from './memoryEvents.ts';
 import { type AgentMethods, controlFiles, places, type WorkerMethods } from './protocol.ts';
+import { unlinkedBytes } from './unlinkedFiles.ts';
 import { resolveUser } from './user.ts';
 
 await learnKernel();
@@ -42,6 +43,7 @@ const methods: AgentMethods = {
   isolateNetwork: ({ addresses = [] }) => isolateNetwork(addresses),
   checkMounts: ({ expected }) => checkMounts(expected),
   memoryEvents,
+  unlinkedBytes,
   capabilities,
   renewLease: ({ validForMs }) => void writeSync(LEASE_PIPE, `${Math.ceil(validForMs)}\n`),
   exit: () => process.exit(0),

@@ -96,6 +96,8 @@ export interface AgentMethods {
   checkMounts(of: { expected: readonly string[] }): Promise<void>;
   /** Whether the kernel has killed a process of this container for want of memory. False where that cannot be seen. */
   memoryEvents(of: Record<string, never>): Promise<{ killed: boolean }>;
+  /** What files have on the disk that its processes have open and that have lost their name. */
+  unlinkedBytes(of: Record<string, never>): Promise<{ bytes: number }>;
   /** Those that the agent really has, as bits in hexadecimal digits: engines may drop what they were asked for without a word. */
   capabilities(of: Record<string, never>): Promise<{ mask: string }>;
   renewLease(of: { validForMs: number }): void;

@@ -125,6 +125,11 @@ export class ContainerRun implements Run {
     );
   }
 
+  async unlinkedBytes(): Promise<number> {
+    const { bytes } = await this.#container.agent.request('unlinkedBytes', {});
+    return Number.isSafeInteger(bytes) ? bytes : 0;
+  }
+
   signal(signal: number): void {
     this.#container.agent.notify('signal', { signal });
   }
