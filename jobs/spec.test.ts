@@ -176,3 +176,7 @@ it('shows nothing of a job that holds secrets, in its environment or as a whole'
     expect(message).not.toContain('s3cr3t');
   }
 });
+
+it.each(['memoryBytes', 'diskBytes'])('says how a size is written: %s', (field) => {
+  expect(() => parseJobSpec({ command: ['true'], resources: { [field]: '5x' } })).toThrow(/must be bytes, or .*512MiB/);
+});

@@ -18,15 +18,18 @@ const MINUTE_MS = 60_000;
 const UNITS: Record<string, number> = { KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 };
 
 /** A number of bytes, or a string such as `512MiB` or `1.5GiB`. */
-export const ByteSize = z.union([
-  z.int().positive(),
-  z
-    .string()
-    .regex(/^\d+(\.\d+)?(KiB|MiB|GiB|TiB)$/, 'must be bytes, or a number with KiB, MiB, GiB or TiB')
-    .max(40)
-    .transform((text) => Math.round(Number.parseFloat(text) * (UNITS[text.slice(-3)] ?? 1)))
-    .pipe(z.int().positive()),
-]);
+export const ByteSize = z.union(
+  [
+    z.int().positive(),
+    z
+      .string()
+      .regex(/^\d+(\.\d+)?(KiB|MiB|GiB|TiB)$/)
+      .max(40)
+      .transform((text) => Math.round(Number.parseFloat(text) * (UNITS[text.slice(-3)] ?? 1)))
+      .pipe(z.int().positive()),
+  ],
+  { error: 'must be bytes, or a number with KiB, MiB, GiB or TiB, such as 512MiB' },
+);
 
 /** Pools name queues and are part of every job id. */
 export const PoolName = z
