@@ -13,9 +13,10 @@ import {
   sumOf,
   sweepLeftovers,
 } from '../freezer/checkpoint/retention.ts';
+import { FreezerError } from '../freezer/errors.ts';
 import { FloeError } from '../jobs/errors.ts';
 import { poolOfJobId, storeKeys } from '../jobs/names.ts';
-import type { Store } from '../store/store.ts';
+import { type Store, StoreError } from '../store/store.ts';
 import { newestEpoch } from '../workers/fence.ts';
 import { type JobEnd, readJobEnd } from './jobEnd.ts';
 
@@ -30,18 +31,30 @@ export interface GarbageOptions {
   readonly unknownOlderThanMs: number;
 }
 
-/** What went, or would go, of one job. `leftovers`: of uploads that failed. */
+/**
+ * What went, or would go, of one job.
+ * - `leftovers`: parts of uploads that failed.
+ * - `unreadable`: nothing went, because an object of the job is not what it should be; `problem` says which.
+ */
 export interface Garbage extends Removed {
   readonly id: string;
-  readonly why: 'leftovers' | 'ended' | 'unknown';
+  readonly why: 'leftovers' | 'ended' | 'unknown' | 'unreadable';
+  readonly problem?: string;
 }
 
-/** One job after the other; only those of which something goes. Rejects with `StoreError` or `FreezerError`. */
+/** One job after the other; only those of which something goes, or nothing can. Rejects with `StoreError` or `FreezerError`. */
 export async function* collectGarbage(options: GarbageOptions): AsyncGenerator<Garbage, void> {
   for (const id of await jobsWithCheckpoints(options.store)) {
-    const garbage = await collectFrom(id, options);
-    if (garbage.objects > 0) yield garbage;
+    const garbage = await collectFrom(id, options).catch((error: unknown) => leftAlone(id, error));
+    if (garbage.objects > 0 || garbage.why === 'unreadable') yield garbage;
   }
+}
+
+/** One job's broken object must not keep the others' garbage. Throws what is the store's own failure. */
+function leftAlone(id: string, error: unknown): Garbage {
+  const cause = error instanceof FreezerError && error.cause instanceof StoreError ? error.cause : error;
+  if (!(cause instanceof StoreError) || !['damaged', 'substituted'].includes(cause.code)) throw error;
+  return { id, why: 'unreadable', objects: 0, sizeBytes: 0, problem: cause.message };
 }
 
 async function collectFrom(id: string, options: GarbageOptions): Promise<Garbage> {

@@ -93,6 +93,20 @@ describe.each(['folder', 'Ceph'] as const)('with a store in a %s', (kind) => {
     expect(await keys('jobs/')).toEqual(needed);
   });
 
+  test('gc names a job whose result is none, and clears the others', async () => {
+    const broken = await livingJob();
+    const ended = await livingJob();
+    await redis.del(redisKeys.record(broken.id));
+    await store.create(storeKeys.result(broken.id), Buffer.from('no result'));
+    await end(ended.id);
+    const { json } = await floe('gc', '--older-than', '0');
+    const problem = expect.stringContaining('result');
+    expect(json.jobs).toContainEqual({ id: broken.id, why: 'unreadable', objects: 0, sizeBytes: 0, problem });
+    expect(json.jobs).toContainEqual(expect.objectContaining({ id: ended.id, why: 'ended' }));
+    expect(await keys(ended.prefix)).toEqual([]);
+    expect(await keys(broken.prefix)).not.toEqual([]);
+  });
+
   test('gc removes checkpoints of jobs that have ended or are unknown, unless they are kept or young', async () => {
     const [ended, kept, unknown] = [await livingJob(), await livingJob(), await livingJob()];
     await end(ended.id);

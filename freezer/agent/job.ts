@@ -11,7 +11,8 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFile, readdir, readFile } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { copyFile, open, readdir, readFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { hasCredentials, privilegeIn } from '../criu/credentials.ts';
@@ -234,10 +235,28 @@ async function readStatus(): Promise<ProgramEnd> {
   if (how === 'exited') return { kind: 'exited', code: Number(number), ...cannotStart };
   if (how === 'killed') return { kind: 'killed', signal: Number(number) };
   // What kept the supervisor from its work it has said in the job's log.
-  const log = await readFile(join(places.logs, 'stderr'), 'utf8').catch(() => '');
-  const words = /(?:^|\n)floe: ([^\n]*)\n?$/.exec(log.slice(-1000))?.[1];
+  const words = /(?:^|\n)floe: ([^\n]*)\n?$/.exec(await readTail(join(places.logs, 'stderr')))?.[1];
   if (words) return { kind: 'lost', reason: `The job could not be set up: ${words}.` };
   return { kind: 'lost', reason: 'The job was killed from outside, most likely for lack of memory.' };
+}
+
+const TAIL_BYTES = 1000;
+
+/** The end of a log, of whatever size the job made it. Empty where it cannot be read. */
+async function readTail(path: string): Promise<string> {
+  try {
+    await using log = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const { size } = await log.stat();
+    const { buffer, bytesRead } = await log.read(
+      Buffer.alloc(TAIL_BYTES),
+      0,
+      TAIL_BYTES,
+      Math.max(0, size - TAIL_BYTES),
+    );
+    return buffer.toString('utf8', 0, bytesRead);
+  } catch {
+    return ''; // what the job did to its log is not why it ended
+  }
 }
 
 function readLog(name: string): Promise<string> {

@@ -10,9 +10,12 @@ const KINDS: Record<string, LayerChange['kind']> = { A: 'added', C: 'changed', D
 const paths = z.array(z.string()).nullish();
 const PodmanDiff = z.object({ added: paths, changed: paths, deleted: paths });
 
+/** The worker's loop handles them, and the agent gets them in one message. */
+const MOST_CHANGES = 250_000;
+
 /**
- * Throws `FreezerError`: `cannotFreeze` for a name with a line break, which Docker's answer cannot hold, and for a path that is too
- * long for the engine; `cannotRun` when that does not answer.
+ * Throws `FreezerError`: `cannotFreeze` for a name with a line break, which Docker's answer cannot hold, for a path that is too
+ * long for the engine, and for more than 250,000 changes; `cannotRun` when the engine does not answer.
  */
 export async function layerChanges(
   engine: ContainerEngine,
@@ -20,11 +23,18 @@ export async function layerChanges(
   signal?: AbortSignal,
 ): Promise<LayerChange[]> {
   try {
-    return await askForChanges(engine, container, signal);
+    const changes = await askForChanges(engine, container, signal);
+    if (changes.length > MOST_CHANGES) throw tooManyChanges();
+    return changes;
   } catch (error) {
     if (!(error instanceof EngineRefusal) || !/file name too long/i.test(error.words)) throw error;
     throw pathTooLong(/\/merged(\/.*?):/.exec(error.words)?.[1] ?? error.words);
   }
+}
+
+function tooManyChanges(): FreezerError {
+  const what = `The job cannot be frozen: it changed more than ${MOST_CHANGES} files outside its workspace and volumes.`;
+  return new FreezerError('cannotFreeze', what, 'Keep such files in /workspace or in a volume.');
 }
 
 async function askForChanges(

@@ -50,10 +50,13 @@ async function gc(flags: GcFlags): Promise<void> {
     const sum = (of: (each: Garbage) => number) => jobs.reduce((total, each) => total + of(each), 0);
     const [objects, sizeBytes] = [sum((each) => each.objects), sum((each) => each.sizeBytes)];
     if (flags.json) return printJson({ dryRun: isDryRun, objects, sizeBytes, jobs });
-    if (jobs.length > 0) await print(formatTable(['JOB', 'WHY', 'OBJECTS', 'BYTES'], jobs.map(toRow), outputWidth()));
+    for (const { id, problem } of jobs) if (problem) await print(`${id} is left as it is: ${problem}\n`);
+    const cleared = jobs.filter((each) => each.objects > 0);
+    if (cleared.length > 0)
+      await print(formatTable(['JOB', 'WHY', 'OBJECTS', 'BYTES'], cleared.map(toRow), outputWidth()));
     const verb = isDryRun ? 'would be removed' : 'removed';
     await print(
-      jobs.length === 0 ? 'Nothing to remove.\n' : `${objects} objects, ${formatBytes(sizeBytes)} ${verb}.\n`,
+      cleared.length === 0 ? 'Nothing to remove.\n' : `${objects} objects, ${formatBytes(sizeBytes)} ${verb}.\n`,
     );
   });
 }
@@ -62,6 +65,7 @@ const WHY: Record<Garbage['why'], string> = {
   leftovers: 'uploads that failed',
   ended: 'the job has ended',
   unknown: 'Redis does not know the job',
+  unreadable: 'its objects are broken',
 };
 
 function toRow({ id, why, objects, sizeBytes }: Garbage): string[] {
