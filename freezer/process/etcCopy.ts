@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { cp, lstat, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import pLimit from 'p-limit';
 import { isWithin } from '../agent/mountPoints.ts';
 import { ignoreEnded } from '../agent/processes.ts';
 import { isOwnerAlive, ownerName } from '../run/owner.ts';
@@ -19,6 +20,9 @@ interface Copy {
   readonly signature: string;
   readonly directory: Promise<string>;
 }
+
+/** Asked for all at once, the thousand files of /etc hold up the event loop. */
+const LOOKS_AT_ONCE = 32;
 
 /** The newest copy of this process, by state folder. Older ones are there for the jobs that have them. */
 const newest = new Map<string, Copy>();
@@ -88,11 +92,14 @@ async function isForAll(path: string, { hiddenPaths }: EtcOptions): Promise<bool
 
 async function signatureOf({ hiddenPaths, own }: EtcOptions): Promise<string> {
   const paths = (await readdir('/etc', { recursive: true }).catch(ignoreEnded([]))).sort();
+  const atOnce = pLimit(LOOKS_AT_ONCE);
   const entries = await Promise.all(
-    paths.map(async (path) => {
-      const stats = await lstat(join('/etc', path)).catch(ignoreEnded(null));
-      return [path, stats?.mode, stats?.size, stats?.ino, stats?.ctimeMs];
-    }),
+    paths.map((path) =>
+      atOnce(async () => {
+        const stats = await lstat(join('/etc', path)).catch(ignoreEnded(null));
+        return [path, stats?.mode, stats?.size, stats?.ino, stats?.ctimeMs];
+      }),
+    ),
   );
   return createHash('sha256')
     .update(JSON.stringify([entries, hiddenPaths, own]))

@@ -10,7 +10,7 @@ export const disk: Attack[] = [
     wants: 'All of the disk, in its workspace.',
     isBomb: true,
     order: () => ({
-      script: 'dd if=/dev/urandom of=fill bs=1M count=40000 2>&1 | tail -1; sleep 10; echo survived',
+      script: 'dd if=/dev/zero of=fill bs=1M count=40000 2>&1 | tail -1; sleep 10; echo survived',
       // Else it is frozen most of the time, and fills nothing.
       spec: { outputs: [], checkpoint: { everyMs: 0 } },
     }),
@@ -44,8 +44,10 @@ export const disk: Attack[] = [
     isBomb: true,
     order: () => ({
       script: `perl -e 'for ($d = 0; ; $d++) { mkdir "d$d" or last; for (1..1000) { open F, ">", "d$d/$_" or die } }'; echo survived`,
-      spec: { outputs: [], timeoutMs: 60_000, checkpoint: { everyMs: 0 } },
+      spec: { outputs: [], timeoutMs: 30_000, checkpoint: { everyMs: 0 } },
     }),
+    // A drain saves all of them, which does not count as its time.
+    withinMs: 180_000,
     ends: /^failed/,
   },
   {
@@ -53,7 +55,7 @@ export const disk: Attack[] = [
     wants: 'All of Redis, and of the disk, by what it writes to its output.',
     isBomb: true,
     order: () => ({
-      script: `yes "$(printf '%01000d' 7)" | head -c 2000000000; echo end`,
+      script: `yes "$(printf '%01000d' 7)" | head -c 600000000; echo end`,
       spec: { outputs: [], timeoutMs: 60_000 },
     }),
     check: async ({ stage }) => {
