@@ -1,7 +1,7 @@
 /**
  * Keeps jobs within their room on this worker's disk. Nobody can stop a program at its last byte there, so its use is measured while it runs:
  *
- * - Each job every second, or after ten times as long as the last look took. One that is beyond its limit ends: it fails.
+ * - Each job every second, or less often where a look takes long (diskPace.ts). One that is beyond its limit ends: it fails.
  * - The file system every second. When it has less room than the reserve all jobs are measured at once. Where none is beyond its limit, the one that
  *   has grown most is given back: the disk must not be full for all. It did nothing wrong, and that counts as a crash of the worker.
  *
@@ -12,12 +12,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import type { Logger } from 'pino';
 import { type DiskUse, diskUse, FreezerError } from '../freezer/index.ts';
+import { type Look, restMs } from './diskPace.ts';
 import { LastAnswer } from './lastAnswer.ts';
 
 const GIB = 2 ** 30;
 const LOOK_EVERY_MS = 1000;
-/** The next look at a job comes after so many times what the last one took. */
-const REST = 10;
 /** What must stay free for everybody: a share of the file system, and no more than so much. */
 const RESERVE = { share: 0.05, mostBytes: GIB };
 /** A job that has grown by less has not filled the disk. */
@@ -134,13 +133,19 @@ export class DiskWatch {
 
   async #follow(entry: Entry): Promise<void> {
     const { signal } = entry.over;
+    let before: Look | null = null;
     while (!signal.aborted) {
       const beganAt = performance.now();
       const use = await this.#measure(entry);
       const exceeded = use && this.#exceeded(entry, use);
       if (exceeded) this.#end(entry, exceeded);
-      const restMs = Math.max(LOOK_EVERY_MS, REST * (performance.now() - beganAt));
-      await delay(restMs, undefined, { signal }).catch(() => undefined); // over: no need to wait
+      const look: Look | null = use && { ...use, at: performance.now() };
+      const tookMs = performance.now() - beganAt;
+      const pauseMs = look
+        ? restMs(tookMs, look, before, this.limitsFor(entry.diskBytes))
+        : Math.max(LOOK_EVERY_MS, tookMs);
+      before = look ?? before;
+      await delay(pauseMs, undefined, { signal }).catch(() => undefined); // over: no need to wait
     }
   }
 
