@@ -128,7 +128,8 @@ describe('a job whose checkpoints are encrypted', () => {
   test('goes at once to an idle worker that has the key, whoever looks at it first', async () => {
     const encryptionKeys = [newKey()];
     const one = await stack.worker('one', { encryptionKeys });
-    const id = await stack.submitMemory(100, 30);
+    // Long enough for all the other workers to be there.
+    const id = await stack.submitMemory(600, 30);
     await stack.untilSteps(id, 3);
     for (const name of ['two', 'three']) await stack.worker(name);
     await stack.worker('four', { encryptionKeys });

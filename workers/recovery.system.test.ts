@@ -38,6 +38,7 @@ function spawnWorker(name: string): ChildProcess {
     FLOE_STATE_DIR: join(stack.directory, 'state'),
     FLOE_TOOLBOX: defaultToolbox(),
     FLOE_WORKER_NAME: name,
+    FLOE_RUNTIMES: 'process',
     FLOE_SLOTS: '1',
     FLOE_LOCK_DURATION_MS: String(LOCK.lockDurationMs),
     FLOE_STOP_MARGIN_MS: String(LOCK.stopMarginMs),
@@ -214,7 +215,8 @@ describe('a CPU that does not cover the checkpoint', () => {
 
   test('leaves it at once to an idle one that does, however many look at it first', async () => {
     const one = await stack.worker('one');
-    const id = await stack.submitMemory(100, 30);
+    // Long enough for all the other workers to be there.
+    const id = await stack.submitMemory(600, 30);
     await stack.untilSteps(id, 3);
     for (const name of ['two', 'three', 'four', 'five']) await stack.worker(name, { runtime: poorer });
     await stack.worker('six');

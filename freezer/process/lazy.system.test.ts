@@ -9,6 +9,7 @@ import { defaultToolbox } from '../../test/support/toolbox.ts';
 import type { Run } from '../runtime.ts';
 import { movesThrice } from '../testing/contract/moves.ts';
 import { type Kind, onStage, output, Stage, untilLines, withPrograms } from '../testing/stage.ts';
+import { LEAST_ACCESS } from './machineAccess.ts';
 import { openProcessRuntime } from './runtime.ts';
 
 const kind: Kind = {
@@ -134,7 +135,6 @@ describe('while the memory is being brought', () => {
 
 describe('a lazy thaw that fails before its program runs', () => {
   async function temporary(): Promise<string> {
-    // Where a job sees what the machine has.
     const directory = await mkdtemp(join(dirname(defaultToolbox()), 'lazy-'));
     onTestFinished(() => rm(directory, { recursive: true, force: true }));
     return directory;
@@ -150,11 +150,16 @@ describe('a lazy thaw that fails before its program runs', () => {
   }
 
   test('tells that CRIU refuses the checkpoint, whoever notices it first', async () => {
-    const executable = join(await temporary(), 'memory');
+    const directory = await temporary();
+    const access = { ...LEAST_ACCESS, readablePaths: [directory] };
+    const open = (stateDirectory: string) =>
+      openProcessRuntime({ stateDirectory, toolboxDirectory: defaultToolbox(), access });
+    await using reading = await Stage.make(open);
+    const executable = join(directory, 'memory');
     await copyFile(await program('memory'), executable);
-    const id = await freeze(stage(), executable);
+    const id = await freeze(reading, executable);
     await rm(executable);
-    await expect(stage().thaw(id, 2)).rejects.toMatchObject({
+    await expect(reading.thaw(id, 2)).rejects.toMatchObject({
       code: 'restoreFailed',
       message: expect.stringContaining(executable.slice(1)),
     });
