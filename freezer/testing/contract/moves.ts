@@ -42,7 +42,8 @@ export function movesExactly(kind: Kind): void {
 
     test('a program that cannot be executed ends with 127, and the log says why', async () => {
       const run = await stage().start(['./no-such-program']);
-      expect(await run.ended).toEqual({ kind: 'exited', code: 127 });
+      const cannotStart = expect.stringContaining('./no-such-program: No such file or directory');
+      expect(await run.ended).toEqual({ kind: 'exited', code: 127, cannotStart });
       expect(await readFile(run.logs.stderr, 'utf8')).toContain('./no-such-program: No such file or directory');
     });
   });
