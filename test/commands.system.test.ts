@@ -59,7 +59,8 @@ test('a worker whose Redis does not answer, or wants another password', async ()
     new RegExp(`127\\.0\\.0\\.1:${port}`),
   );
   await using guarded = await startRedis({ password: 'right' });
-  await expectRefused(['worker', '--redis-url', guarded.url.replace('right', 'wrong')], 124, /refuses the connection/);
+  const env = { FLOE_REDIS_URL: guarded.url.replace('right', 'wrong') };
+  await expectRefused(['worker'], 124, /refuses the connection/, env);
 });
 
 test('a job whose workspace the store does not take is not there', async () => {

@@ -18,7 +18,7 @@ const Given = z.strictObject({
 
 let ceph: Ceph;
 beforeAll(async () => {
-  ceph = await startCeph();
+  ceph = await startCeph({ hasSts: true });
 });
 afterAll(() => ceph.stop());
 

@@ -127,7 +127,13 @@ describe('a run', () => {
 
   test('whose agent is killed is lost, and says so in a sentence', async () => {
     const agentPid = 2; // init has forked nothing before it
-    const run = await stage().start(['sh', '-c', `kill -9 ${agentPid}; sleep 1000`]);
+    // Not before the agent has told of the start.
+    const run = await stage().start([
+      'sh',
+      '-c',
+      `until [ -e go ]; do sleep 0.02; done; kill -9 ${agentPid}; sleep 1000`,
+    ]);
+    await writeFile(join(run.workspace, 'go'), '');
     expect(await run.ended).toEqual({ kind: 'lost', reason: 'The container ended. The agent in it was killed' });
   });
 });

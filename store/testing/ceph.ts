@@ -27,7 +27,7 @@ export interface Ceph extends AsyncDisposable {
   /** Creates an empty bucket with a new name and resolves to the name. */
   createBucket(): Promise<string>;
   /**
-   * Makes a role that this server's user may assume, and that may read the bucket and do nothing else. Resolves to its ARN; STS is at
+   * Makes a role that this server's user may assume (only where it was started with `hasSts`), and that may read the bucket and do nothing else. Resolves to its ARN; STS is at
    * `endpoint`, too.
    */
   createReaderRole(bucket: string): Promise<string>;
@@ -46,18 +46,19 @@ const keepClusterUpToBytes = 4 * 2 ** 30;
 /**
  * Starts a server and resolves when it has served a request.
  *
- * @param root the chroot; by default `ceph` in `FLOE_SETUP_DIR` (default `/var/lib/floe/setup`)
+ * `root` is the chroot; by default `ceph` in `FLOE_SETUP_DIR` (default `/var/lib/floe/setup`)
  * @throws Error when Ceph has not been set up, or does not come up; the message has the last lines of its log
  */
-export async function startCeph(
+export async function startCeph({
   root = join(process.env.FLOE_SETUP_DIR ?? '/var/lib/floe/setup', 'ceph'),
-): Promise<Ceph> {
+  hasSts = false,
+} = {}): Promise<Ceph> {
   if (!existsSync(join(root, 'complete'))) {
     throw new Error(`There is no Ceph in ${root}. Run scripts/setup/ceph ${root} as root.`);
   }
   const cluster = await takeCluster(root);
   try {
-    return await cluster.start();
+    return await cluster.start(hasSts);
   } catch (error) {
     await cluster.giveUp();
     throw error;
@@ -106,12 +107,15 @@ class Cluster {
     this.#lock = lock;
   }
 
-  async start(): Promise<Ceph> {
+  async start(hasSts: boolean): Promise<Ceph> {
     await this.#discardIfUnfinishedOrLarge();
     const isNew = !existsSync(this.#outside('complete'));
     const [monitorPort, gatewayPort] = await Promise.all([freePort(), freePort()]);
     await mkdir(this.#outside('run'), { recursive: true });
-    await writeFile(this.#outside('ceph.conf'), clusterConfig(this.#folder, monitorPort, gatewayPort));
+    await writeFile(
+      this.#outside('ceph.conf'),
+      clusterConfig(this.#folder, { monitor: monitorPort, gateway: gatewayPort }, hasSts),
+    );
     if (isNew) await this.#makeKeys();
     await this.#prepareMonitor(monitorPort, isNew);
     await this.#daemon('ceph-mon', '-i', 'a');

@@ -13,11 +13,11 @@ export const identities: readonly (readonly string[])[] = [
 ];
 
 /** The `ceph.conf` for a cluster whose data is in `folder`, as seen from inside the chroot. */
-export function clusterConfig(folder: string, monitorPort: number, gatewayPort: number): string {
+export function clusterConfig(folder: string, ports: { monitor: number; gateway: number }, hasSts: boolean): string {
   const settings: Record<string, Record<string, string | number | boolean>> = {
     global: {
       fsid: clusterId,
-      mon_host: `v2:127.0.0.1:${monitorPort}/0`,
+      mon_host: `v2:127.0.0.1:${ports.monitor}/0`,
       mon_initial_members: 'a',
       public_addr: '127.0.0.1',
       cluster_addr: '127.0.0.1',
@@ -60,11 +60,10 @@ export function clusterConfig(folder: string, monitorPort: number, gatewayPort: 
       osd_class_default_list: '*',
     },
     'client.rgw': {
-      rgw_frontends: `beast endpoint=127.0.0.1:${gatewayPort}`,
+      rgw_frontends: `beast endpoint=127.0.0.1:${ports.gateway}`,
       rgw_enable_ops_log: false,
-      // STS: a key that session tokens are encrypted with, 16 characters.
-      rgw_s3_auth_use_sts: true,
-      rgw_sts_key: 'floe-test-sts-00',
+      // A key that session tokens are encrypted with, 16 characters. With STS an unknown access key is an AccessDenied.
+      ...(hasSts ? { rgw_s3_auth_use_sts: true, rgw_sts_key: 'floe-test-sts-00' } : {}),
       rgw_run_sync_thread: false,
       rgw_rados_pool_pg_num_min: 1,
     },

@@ -119,7 +119,7 @@ export function testForeignFiles(toolboxDirectory: string | undefined): void {
         swap();`;
       const swapper = spawn(
         process.execPath,
-        ['--input-type=module', '-e', script, join(source, 'a/b'), join(base, 'away'), outside],
+        ['--input-type=module', '-e', script, join(source, 'a/b'), join(source, 'away'), outside],
         { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] },
       );
       try {
